@@ -1,0 +1,62 @@
+"""The plain types that pass between the stages: Record → event (a dict) → Prediction or BadEvent.
+
+A stage knows these and nothing of its neighbours. An event is a flat dict of field name → value; a
+nested field is named by its dotted path ("payload.temperature"). Two names are reserved: "@key" (the
+record's key as text) and "@timestamp" (the record's own time, epoch seconds), put in by the codec.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+Key = str | int | bytes | None | tuple["Key", ...]
+"""What tells one series from another. A compound key is a tuple."""
+
+Position = tuple[int, ...]
+"""Where a source can resume; positions of one shard compare in stream order. Kafka: (offset,);
+file: (generation, byte)."""
+
+Event = dict[str, Any]
+
+
+class Record(msgspec.Struct, gc=False):
+    """One message as a source delivered it."""
+
+    value: bytes | Event | None  # raw bytes; a dict where the source has typed rows (Parquet, memory)
+    at: Position  # where this record starts: its identity and order within the shard
+    resume_at: Position  # where to read on after it
+    key: bytes | None = None
+    timestamp_ms: int | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class BadEvent(msgspec.Struct, gc=False):
+    """An event that could not be learnt from, in the place of its prediction."""
+
+    reason: str  # a full sentence for the dead letter
+    cause: str = "value"  # short and countable: parse | key | target | time | transform | too_large
+
+
+class Prediction(msgspec.Struct, gc=False, omit_defaults=False):
+    """What the model said about one event, in the user's units.
+
+    One target and horizon 1: floats; horizon n: lists of n; several targets: dicts of those.
+    `predicted` is the forecast for this event that was made before it came (None for a key's first).
+    """
+
+    key: Any
+    time: float | None  # epoch seconds of the event
+    source: str | None  # "topic/partition/offset" or "file:generation/byte"; the engine fills it in
+    step: int  # events of this key so far, from 1
+    predicted: Any = None
+    actual: Any = None
+    error: Any = None  # actual - predicted
+    forecast: Any = None  # for the coming event(s) of this key
+    forecast_time: float | None = None  # expected epoch seconds of the next event
+    interval: Any = msgspec.UNSET  # {level: [lo, hi]} of `forecast`
+    predicted_interval: Any = msgspec.UNSET  # the same of `predicted`
+    anomaly: Any = msgspec.UNSET  # 0 … 1, of this event
+    p_value: Any = msgspec.UNSET
+    experts: Any = msgspec.UNSET
