@@ -1,0 +1,198 @@
+"""Keys and their rows: which slot a key has, and fixed-size rows of memory by slot.
+
+Everything that is kept per key (a learner's hidden state and ring, a scaler, an expert) is one row in a
+`Rows` table; a `KeySpace` numbers the keys and owns the tables, so that one set of slots serves them all
+and a key's whole state is the concatenation of its rows. Tables grow by slabs that never move: compiled
+kernels hold addresses. New rows start as the table's template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_rnn.errors import StateMismatch
+from stream_rnn.records import Key
+
+_SLAB_BYTES = 1 << 20
+_LINE = 64  # bytes of a cache line: every row starts on one
+
+Int64s = NDArray[np.int64]
+
+
+class Rows:
+    """A table of one row a slot: `words` numbers of `dtype` each, padded to whole cache lines.
+
+    Row s lies at bases[s >> shift] + (s & mask) * stride bytes. Memory is touched only when a row is used.
+    """
+
+    def __init__(self, name: str, dtype: Any, words: int, template: NDArray[Any] | None = None) -> None:
+        self.name = name
+        self.dtype = np.dtype(dtype)
+        self.words = words
+        self.stride = -(-words * self.dtype.itemsize // _LINE) * _LINE
+        self.shift = max(0, (_SLAB_BYTES // self.stride).bit_length() - 1)
+        self.mask = (1 << self.shift) - 1
+        self.bases: Int64s = np.zeros(0, np.int64)
+        self.bytes = words * self.dtype.itemsize
+        self._slabs: list[NDArray[np.uint8]] = []
+        self._template = np.zeros(words, self.dtype) if template is None else template.astype(self.dtype)
+        self._zero = not self._template.view(np.uint8).any()
+
+    def reserve(self, slots: int) -> None:
+        """Make room for slots 0 … slots - 1."""
+        while len(self._slabs) << self.shift < slots:
+            raw = np.zeros((self.stride << self.shift) + _LINE, np.uint8)
+            slab = raw[-raw.ctypes.data % _LINE :]
+            self._slabs.append(slab)
+            self.bases = np.append(self.bases, np.int64(slab.ctypes.data))
+
+    def row(self, slot: int) -> NDArray[Any]:
+        """A live view of one row, shape (words,)."""
+        start = (slot & self.mask) * self.stride
+        return self._slabs[slot >> self.shift][start : start + self.bytes].view(self.dtype)
+
+    def clear(self, slot: int) -> None:
+        """Put the template into a row."""
+        self.row(slot)[:] = self._template
+
+    def fresh(self, slot: int, used_before: bool) -> None:
+        """As `clear`, but leaves untouched memory alone where the template is zeros."""
+        if used_before or not self._zero:
+            self.clear(slot)
+
+
+class KeySpace:
+    """The keys of one learner or model, their slots and their tables.
+
+    `changed` (uint8 a slot) says which keys moved since `clear_changed`; `last_seen` holds the value of
+    `clock` (events counted so far) at a key's last event.
+    """
+
+    def __init__(self) -> None:
+        self.slots: dict[Key, int] = {}
+        self.keys: list[Key] = []  # by slot; meaningless for a free slot
+        self.tables: dict[str, Rows] = {}
+        self.changed: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self.last_seen: Int64s = np.zeros(0, np.int64)
+        self.clock = 0
+        self._free: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def table(self, name: str, dtype: Any, words: int, template: NDArray[Any] | None = None) -> Rows:
+        """Add a table; before the first key only."""
+        if self.keys or name in self.tables:
+            raise ValueError(f"table {name!r}: tables are added once, before the first key")
+        self.tables[name] = Rows(name, dtype, words, template)
+        return self.tables[name]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one key's whole state."""
+        return sum(t.bytes for t in self.tables.values())
+
+    def find(self, key: Key) -> int:
+        """The key's slot, or -1."""
+        return self.slots.get(key, -1)
+
+    def enter(self, key: Key) -> int:
+        """The key's slot, made if need be, for an event that will change it."""
+        slot = self.slots.get(key, -1)
+        if slot < 0:
+            slot = self._new(key)
+        self.clock += 1
+        self.changed[slot] = 1
+        self.last_seen[slot] = self.clock
+        return slot
+
+    def enter_many(self, keys: Sequence[Key]) -> Int64s:
+        """`enter` for each of a block; int64, shape (n,)."""
+        n = len(keys)
+        try:  # the usual case in one pass: every key is known
+            slots = np.fromiter(map(self.slots.__getitem__, keys), np.int64, n)
+        except KeyError:
+            known = self.slots
+            slots = np.fromiter((known[k] if k in known else self._new(k) for k in keys), np.int64, n)
+        self.changed[slots] = 1
+        self.last_seen[slots] = np.arange(self.clock + 1, self.clock + n + 1)
+        self.clock += n
+        return slots
+
+    def _new(self, key: Key) -> int:
+        check_key(key)
+        if self._free:
+            slot, used = self._free.pop(), True
+            self.keys[slot] = key
+        else:
+            slot, used = len(self.keys), False
+            self.keys.append(key)
+            if slot >= len(self.changed):
+                more = max(64, len(self.changed) // 8)
+                self.changed = np.append(self.changed, np.zeros(more, np.uint8))
+                self.last_seen = np.append(self.last_seen, np.zeros(more, np.int64))
+                for table in self.tables.values():
+                    table.reserve(slot + 1)
+            for table in self.tables.values():
+                table.reserve(slot + 1)
+        for table in self.tables.values():
+            table.fresh(slot, used)
+        self.slots[key] = slot
+        return slot
+
+    def forget(self, key: Key) -> None:
+        """Drop a key; its slot will serve another."""
+        slot = self.slots.pop(key)
+        self.keys[slot] = None
+        self.changed[slot] = 0
+        self._free.append(slot)
+
+    def changed_keys(self) -> list[Key]:
+        """The keys that moved since `clear_changed`, in slot order."""
+        return [self.keys[s] for s in np.flatnonzero(self.changed[: len(self.keys)])]
+
+    def clear_changed(self) -> None:
+        """Count changes from here on."""
+        self.changed[:] = 0
+
+    def get(self, key: Key) -> bytes:
+        """The key's whole state: its rows in table order."""
+        slot = self.slots[key]
+        return b"".join(t.row(slot).tobytes() for t in self.tables.values())
+
+    def put(self, key: Key, state: bytes) -> None:
+        """Set a key's whole state, bit for bit as `get` gave it; the key counts as changed."""
+        if len(state) != self.row_bytes:
+            raise StateMismatch(f"key {key!r}: its saved state has {len(state)} bytes and this model's has "
+                                f"{self.row_bytes}; it was made with other settings")
+        slot = self.slots.get(key, -1)
+        if slot < 0:
+            slot = self._new(key)
+        self.changed[slot] = 1
+        start = 0
+        for table in self.tables.values():
+            table.row(slot)[:] = np.frombuffer(state, table.dtype, table.words, start)
+            start += table.bytes
+
+    def load(self, states: Iterable[tuple[Key, bytes]]) -> None:
+        """`put` many."""
+        for key, state in states:
+            self.put(key, state)
+
+
+def check_key(key: Key) -> None:
+    """Refuse what cannot be written down and read back the same.
+
+    >>> check_key(("a", 1)); check_key(1.5)
+    Traceback (most recent call last):
+    TypeError: key 1.5 is a float; a key is a str, an int, bytes, None or a tuple of those
+    """
+    if isinstance(key, tuple):
+        for part in key:
+            check_key(part)
+    elif isinstance(key, bool) or not (key is None or isinstance(key, (str, int, bytes))):
+        raise TypeError(f"key {key!r} is a {type(key).__name__}; a key is a str, an int, bytes, None or a tuple of those")
