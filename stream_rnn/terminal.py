@@ -1,0 +1,228 @@
+"""Drawing in a terminal: a canvas of Braille dots, a chart with axes, and a screen that is always given back.
+
+Only what every modern terminal has: Unicode, 256 colours, cursor addressing. The three colours are told
+apart by colour-blind readers and stand on dark and on light ground. `NO_COLOR` (no-color.org) is obeyed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+INK, BLUE, ORANGE = "", "38;5;33", "38;5;208"  # the terminal's own colour first
+BOLD, FAINT = "1", "38;5;244"  # a mid grey reads on both grounds, where SGR 2 often does not
+
+_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # [row][column] of a Braille cell
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def paint(text: str, style: str) -> str:
+    """`text` in an SGR style, or as it is under NO_COLOR."""
+    return f"\x1b[{style}m{text}\x1b[0m" if style and text and "NO_COLOR" not in os.environ else text
+
+
+def length(text: str) -> int:
+    """Cells that a text takes, escapes not counted.
+
+    >>> length(paint("ab", BLUE))
+    2
+    """
+    return len(_ESCAPE.sub("", text))
+
+
+def spread(left: str, right: str, width: int) -> str:
+    """Two texts at the two ends of a line; the right one goes where both don't fit.
+
+    >>> spread("a", "b", 5), spread("abc", "def", 5)
+    ('a   b', 'abc')
+    """
+    gap = width - length(left) - length(right)
+    return left + " " * gap + right if gap > 0 else cut(left, width)
+
+
+def cut(text: str, width: int) -> str:
+    """The first `width` cells of a text, its styles closed.
+
+    >>> cut("abcdef", 4)
+    'abcd'
+    """
+    if length(text) <= width:
+        return text
+    out, room, at = [], width, 0
+    for escape in _ESCAPE.finditer(text):
+        plain = text[at : escape.start()][:room]
+        out += [plain, escape.group()]
+        room -= len(plain)
+        at = escape.end()
+    return "".join([*out, text[at:][:room]])
+
+
+class Canvas:
+    """Dots in character cells, 2 across and 4 down; a cell has the colour of what was drawn last in it."""
+
+    def __init__(self, columns: int, rows: int) -> None:
+        self.columns, self.rows = columns, rows
+        self._bits = [[0] * columns for _ in range(rows)]
+        self._style = [[""] * columns for _ in range(rows)]
+
+    def dot(self, x: int, y: int, style: str) -> None:
+        """Set one dot, x from the left and y from the top; outside is left out."""
+        if 0 <= x < 2 * self.columns and 0 <= y < 4 * self.rows:
+            self._bits[y // 4][x // 2] |= _DOTS[y % 4][x % 2]
+            self._style[y // 4][x // 2] = style
+
+    def line(self, x0: int, y0: int, x1: int, y1: int, style: str) -> None:
+        """A straight line of dots."""
+        steps = max(abs(x1 - x0), abs(y1 - y0), 1)
+        for i in range(steps + 1):
+            self.dot(round(x0 + (x1 - x0) * i / steps), round(y0 + (y1 - y0) * i / steps), style)
+
+    def text(self) -> list[str]:
+        """The rows, top first, as printable text."""
+        return [
+            "".join(paint(chr(0x2800 + bits) if bits else " ", style) for bits, style in zip(*row, strict=True))
+            for row in zip(self._bits, self._style, strict=True)
+        ]
+
+
+class Curve(NamedTuple):
+    """A line of a chart; NaN in `y` breaks it."""
+
+    x: Floats
+    y: Floats
+    style: str
+
+
+def chart(
+    curves: Sequence[Curve],
+    columns: int,
+    rows: int,
+    x_span: tuple[float, float],
+    y_span: tuple[float, float],
+    x_label: Callable[[float], str],
+    mark: float | None = None,
+) -> list[str]:
+    """`rows` + 1 lines of text: curves with labels on the left and below; `mark` draws an upright at an x."""
+    gutter = 6
+    canvas = Canvas(max(columns - gutter, 1), rows)
+    width, height = 2 * canvas.columns - 1, 4 * rows - 1
+    (x0, x1), (y0, y1) = x_span, y_span
+    across, down = width / max(x1 - x0, 1e-12), height / max(y1 - y0, 1e-12)
+    if mark is not None:
+        for y in range(0, height + 1, 2):
+            canvas.dot(round((mark - x0) * across), y, FAINT)
+    for curve in curves:
+        before: tuple[int, int] | None = None
+        for x, y in zip(*thinned(curve.x, curve.y, x_span, 2 * canvas.columns), strict=True):
+            here = None if math.isnan(y) else (round((x - x0) * across), round((min(max(y, y0), y1) - y0) * -down) + height)
+            if here is not None:
+                canvas.line(*(before or here), *here, curve.style)
+            before = here
+    ticks = {round((y1 - v) * down) // 4: number(v) for v in nice_ticks(y0, y1, max(2, rows // 3))}
+    lines = []
+    for row, drawn in enumerate(canvas.text()):
+        label = ticks.get(row, "")
+        lines.append(paint(f"{label:>{gutter - 2}} {'┤' if label else '│'}", FAINT) + drawn)
+    axis = [" "] * canvas.columns
+    free = 0
+    for x in _tick_places(x0, x1, canvas.columns, x_label):
+        label = x_label(x)
+        start = round((x - x0) * across / 2) - len(label) // 2
+        if start >= free and start + len(label) <= canvas.columns:
+            axis[start : start + len(label)] = label
+            free = start + len(label) + 2
+    return [*lines, paint(" " * gutter + "".join(axis), FAINT)]
+
+
+def thinned(x: Floats, y: Floats, span: tuple[float, float], columns: int) -> tuple[Floats, Floats]:
+    """At most four points a column, extremes kept: a long curve keeps its spikes."""
+    inside = (x >= span[0]) & (x <= span[1])
+    x, y = x[inside], y[inside]
+    per = len(x) // columns
+    if per <= 4:
+        return x, y
+    keep: list[int] = []
+    for start in range(0, len(x), per):
+        part = y[start : start + per]
+        if np.isnan(part).all():
+            keep.append(start)
+        else:
+            keep += sorted({start + int(np.nanargmin(part)), start + int(np.nanargmax(part))})
+    return x[keep], y[keep]
+
+
+def nice_ticks(low: float, high: float, count: int) -> list[float]:
+    """Round numbers within [low, high], about `count` of them.
+
+    >>> nice_ticks(37, 413, 4)
+    [100.0, 200.0, 300.0, 400.0]
+    """
+    span = high - low
+    if not (span > 0 and math.isfinite(span)):
+        return [low] if math.isfinite(low) else []
+    raw = span / max(count, 1)
+    unit = 10.0 ** math.floor(math.log10(raw))
+    step = next((m * unit for m in (1, 2, 2.5, 5) if m * unit >= raw * 0.999), 10 * unit)
+    first = math.ceil(low / step - 1e-9)
+    return [round(i * step, 12) + 0.0 for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def number(value: float) -> str:
+    """A number in at most five characters or so.
+
+    >>> [number(v) for v in (0, 0.25, 15, 1500, 20000, 2.5e6, 1e12, 1e-9)]
+    ['0', '0.25', '15', '1500', '20k', '2.5M', '1e12', '1e-9']
+    """
+    size = abs(value)
+    if size and not 1e-3 <= size < 1e9:
+        return f"{value:.0e}".replace("e+", "e").replace("e0", "e").replace("e-0", "e-")
+    for floor, unit, suffix in ((1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if size >= floor:
+            return f"{value / unit:g}{suffix}"
+    return f"{value:.4g}"
+
+
+def _tick_places(x0: float, x1: float, columns: int, label: Callable[[float], str]) -> list[float]:
+    room = max(len(label(x0)), len(label(x1))) + 4
+    count = max(2, columns // room)
+    return [x0 + (x1 - x0) * i / count for i in range(count + 1)]
+
+
+class Screen:
+    """The alternate screen with the cursor off, both given back on leaving, however that happens."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self._size = (0, 0)
+
+    def __enter__(self) -> Screen:
+        self.stream.write("\x1b[?1049h\x1b[?25l\x1b[2J")
+        self.stream.flush()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.write("\x1b[0m\x1b[?25h\x1b[?1049l")
+        self.stream.flush()
+
+    def size(self) -> tuple[int, int]:
+        """Columns and rows now."""
+        size = shutil.get_terminal_size()
+        return size.columns, size.lines
+
+    def show(self, lines: Sequence[str]) -> None:
+        """Put up a frame; what doesn't fit is cut, what was there before is wiped."""
+        columns, rows = self.size()
+        wipe = "\x1b[2J" if (columns, rows) != self._size else ""
+        self._size = (columns, rows)
+        body = "\x1b[K\r\n".join(cut(line, columns) for line in lines[:rows])
+        self.stream.write(f"{wipe}\x1b[H{body}\x1b[K\x1b[J")
+        self.stream.flush()
