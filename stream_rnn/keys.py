@@ -102,7 +102,10 @@ class KeySpace:
 
     def enter(self, key: Key) -> int:
         """The key's slot, made if need be, for an event that will change it."""
-        slot = self.slots.get(key, -1)
+        try:
+            slot = self.slots.get(key, -1)
+        except TypeError:  # not hashable: say what a key is
+            slot = -1
         if slot < 0:
             slot = self._new(key)
         self.clock += 1
@@ -115,7 +118,9 @@ class KeySpace:
         n = len(keys)
         try:  # the usual case in one pass: every key is known
             slots = np.fromiter(map(self.slots.__getitem__, keys), np.int64, n)
-        except KeyError:
+        except (KeyError, TypeError):
+            for key in keys:  # all of them before any is made: a refused block leaves nothing behind
+                check_key(key)
             known = self.slots
             slots = np.fromiter((known[k] if k in known else self._new(k) for k in keys), np.int64, n)
         self.changed[slots] = 1
@@ -195,4 +200,5 @@ def check_key(key: Key) -> None:
         for part in key:
             check_key(part)
     elif isinstance(key, bool) or not (key is None or isinstance(key, (str, int, bytes))):
-        raise TypeError(f"key {key!r} is a {type(key).__name__}; a key is a str, an int, bytes, None or a tuple of those")
+        kind = type(key).__name__
+        raise TypeError(f"key {key!r} is a {kind}; a key is a str, an int, bytes, None or a tuple of those")

@@ -8,7 +8,6 @@ rounding into steps of the size of lr where g is nearly 0, so its error is measu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,9 +136,7 @@ def calls(stream: Stream, some: dict[str, Any]) -> list[Call]:
         lags = rng.integers(0, some["horizon"] + 1, data.Y.shape[1])
         for cut in np.split(np.arange(STEPS), np.sort(rng.integers(0, STEPS, 6))):
             keys = [data.keys[t] for t in cut]
-            out.append(
-                ("advance_many", (data.X[cut], data.Y[cut], keys), {"lags": lags, "weights": data.weights[cut]})
-            )
+            out.append(("advance_many", (data.X[cut], data.Y[cut], keys), {"lags": lags, "weights": data.weights[cut]}))
             if stream.resets and len(cut):
                 out.append(("reset", (keys[-1],), {}))
         return out
@@ -222,7 +219,9 @@ MISTAKES: dict[str, dict[str, Any]] = {  # where each matters enough to be told 
 }
 
 
-@pytest.mark.parametrize("rule", [{"optimizer": "sgd", "lr": 0.15}, {"optimizer": "adam", "lr": 5e-3}], ids=["sgd", "adam"])
+@pytest.mark.parametrize(
+    "rule", [{"optimizer": "sgd", "lr": 0.15}, {"optimizer": "adam", "lr": 5e-3}], ids=["sgd", "adam"]
+)
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_mistake_would_be_seen(wrong: str, rule: dict[str, Any]) -> None:
     """The same comparison with an oracle that errs: at least 30 times further than rounding goes."""
