@@ -83,9 +83,9 @@ class Codec:
                 if self.max_bytes is not None and len(value) > self.max_bytes:
                     return BadEvent(f"the record has {len(value)} bytes, more than event.max_bytes = {self.max_bytes}",
                                     "too_large")
-                event = self._decode(value, record)  # type: ignore[arg-type]
+                event = self._decode(value, record)
             elif value.__class__ is dict:
-                event = self._typed(value)  # type: ignore[arg-type]
+                event = self._typed(value)
             elif value is None:
                 return BadEvent("the record has no value (a tombstone)", "parse")
             else:
@@ -115,7 +115,7 @@ class Codec:
                 return slow(value)
             if dict in map(type, event.values()):
                 return self._pick(event)
-            return event  # type: ignore[no-any-return]
+            return event
 
         if self.fields is None:
             return decode
@@ -248,8 +248,8 @@ def _as_float(value: int) -> float:
 
 def _lenient(value: bytes) -> Any:
     """JSON with NaN, Infinity and numbers out of range."""
-    event = json.loads(value.decode("utf-8"), parse_int=lambda d: int(d) if len(d) < 19 else float(d))
-    msgspec.json.encode(event)  # refuses what could not be written again: lone surrogates
+    event = json.loads(value.decode("utf-8"), parse_int=lambda d: int(d) if len(d) < 300 else float(d))
+    json.dumps(event, ensure_ascii=False).encode("utf-8")  # refuses what could not be written again: lone surrogates
     return event
 
 
