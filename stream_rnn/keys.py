@@ -8,7 +8,7 @@ kernels hold addresses. New rows start as the table's template.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,34 +98,46 @@ class KeySpace:
 
     def find(self, key: Key) -> int:
         """The key's slot, or -1."""
-        return self.slots.get(key, -1)
+        try:
+            return self.slots.get(key, -1)
+        except TypeError:  # unhashable
+            check_key(key)
+            raise
 
     def enter(self, key: Key) -> int:
         """The key's slot, made if need be, for an event that will change it."""
-        try:
-            slot = self.slots.get(key, -1)
-        except TypeError:  # not hashable: say what a key is
-            slot = -1
+        slot = self.find(key)
         if slot < 0:
             slot = self._new(key)
+        self.touch(slot)
+        return slot
+
+    def touch(self, slot: int) -> None:
+        """Count one event of the slot's key."""
         self.clock += 1
         self.changed[slot] = 1
         self.last_seen[slot] = self.clock
-        return slot
 
-    def enter_many(self, keys: Sequence[Key]) -> Int64s:
-        """`enter` for each of a block; int64, shape (n,)."""
+    def enter_many(self, keys: Sequence[Key], usable: Callable[[], Sequence[bool]] | None = None) -> Int64s:
+        """`enter` for each of a block; int64, shape (n,).
+
+        An event that `usable()` calls unusable (asked only when a key is new) makes no key: its slot is -1.
+        """
         n = len(keys)
         try:  # the usual case in one pass: every key is known
             slots = np.fromiter(map(self.slots.__getitem__, keys), np.int64, n)
         except (KeyError, TypeError):
             for key in keys:  # all of them before any is made: a refused block leaves nothing behind
                 check_key(key)
-            known = self.slots
-            slots = np.fromiter((known[k] if k in known else self._new(k) for k in keys), np.int64, n)
-        self.changed[slots] = 1
-        self.last_seen[slots] = np.arange(self.clock + 1, self.clock + n + 1)
-        self.clock += n
+            fit = [True] * n if usable is None else usable()
+            slots = np.empty(n, np.int64)
+            for e, key in enumerate(keys):
+                slot = self.find(key)
+                slots[e] = self._new(key) if slot < 0 and fit[e] else slot
+        known = slots if slots.size and slots.min() >= 0 else slots[slots >= 0]
+        self.changed[known] = 1
+        self.last_seen[known] = np.arange(self.clock + 1, self.clock + len(known) + 1)
+        self.clock += len(known)
         return slots
 
     def _new(self, key: Key) -> int:
@@ -140,8 +152,6 @@ class KeySpace:
                 more = max(64, len(self.changed) // 8)
                 self.changed = np.append(self.changed, np.zeros(more, np.uint8))
                 self.last_seen = np.append(self.last_seen, np.zeros(more, np.int64))
-                for table in self.tables.values():
-                    table.reserve(slot + 1)
             for table in self.tables.values():
                 table.reserve(slot + 1)
         for table in self.tables.values():

@@ -1,4 +1,4 @@
-"""`@kernel`: njit with a disk cache whose key sees every file that holds kernels.
+"""`@kernel`: njit with a disk cache whose key sees every file that holds kernels; `@inner`: what kernels call.
 
 Numba's own cache looks only at the file of the function that it caches, so a change in a helper's file
 would leave stale machine code in use. Here the cache folder's name is a digest of all those files and of
@@ -67,20 +67,26 @@ def drop_stale() -> int:
     return len(stale)
 
 
-def kernel(function: Callable[..., Any]) -> Any:
-    """Compile `function` on its first call: no GIL, no bounds checks, IEEE order of operations, cached on disk.
+_OPTIONS = {"nogil": True, "boundscheck": False, "error_model": "numpy"}  # no fastmath: IEEE order of operations
 
-    Apply it to functions of a module, or to closures over plain ints (Numba's cache never finds a closure
-    over another compiled function again).
+
+def inner(function: Callable[..., Any]) -> Any:
+    """A function for kernels to call: compiled into them, not cached by itself."""
+    return numba.njit(**_OPTIONS)(function)
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """An entry point from Python: compiled on its first call, without the GIL, and cached on disk.
+
+    For functions of a module only: Numba's cache never finds a closure over another compiled function again.
     """
-    options = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
     where = folder()
     if where is None:
-        return numba.njit(**options)(function)
+        return inner(function)
     before = config.CACHE_DIR
     config.CACHE_DIR = str(where)  # read once, while decorating
     try:
-        return numba.njit(cache=True, **options)(function)
+        return numba.njit(cache=True, **_OPTIONS)(function)
     finally:
         config.CACHE_DIR = before
 

@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from stream_rnn.kernels.cache import kernel
+from stream_rnn.kernels.cache import inner
 from stream_rnn.kernels.vec import (
     I32,
     I64,
@@ -135,7 +135,7 @@ _add4, _add2, _add1 = _tile(1, 4, 2, acc=True), _tile(1, 2, 4, acc=True), _tile(
 _set8x2, _set8x1, _set1x2, _set1x1 = (_tile(*shape, acc=False) for shape in ((8, 2, 1), (8, 1, 1), (1, 2, 4), (1, 1, 8)))
 
 
-@kernel
+@inner
 def add_row(A, a0, K, B, b0, ldb, C, c0, width, direction):
     """C[16·width] += A[K] · B[K, :]; direction -1 takes the rows of B last to first."""
     if direction < 0:
@@ -167,7 +167,7 @@ def add_row(A, a0, K, B, b0, ldb, C, c0, width, direction):
         _add1(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, K)
 
 
-@kernel
+@inner
 def product(A, a0, a_step, a_row, M, B, b0, ldb, width, C, c0, ldc, K):
     """C[M, 16·width] = Σ_s A[a0 + s·a_step + i·a_row] · B[s, :] over s < K.
 
@@ -218,7 +218,7 @@ def _transpose16(typing: Any, S: Any, s0: Any, lds: Any, D: Any, d0: Any, ldd: A
     return types.void(Floats, n, n, Floats, n, n), emit
 
 
-@kernel
+@inner
 def transpose(S, s0, rows, cols, D, d0):
     """D[cols, rows] = S[rows, cols]ᵀ, both dense; rows and cols are multiples of 16."""
     for i in range(0, rows, 16):
@@ -226,7 +226,7 @@ def transpose(S, s0, rows, cols, D, d0):
             _transpose16(S, s0 + i * cols + j, cols, D, d0 + j * rows + i, rows)
 
 
-@kernel
+@inner
 def fill(A, a0, n, value):
     """A[n] = value, in whole vectors."""
     v = vset(value)
@@ -234,14 +234,14 @@ def fill(A, a0, n, value):
         vstore(A, a0 + j, v)
 
 
-@kernel
+@inner
 def copy(S, s0, D, d0, n):
     """D[n] = S[n], in whole vectors."""
     for j in range(0, n, 16):
         vstore(D, d0 + j, vload(S, s0 + j))
 
 
-@kernel
+@inner
 def column_sum(A, a0, ld, n, K, C, c0):
     """C[n] = Σ_s A[s, n] over s < K."""
     for j in range(0, n, 16):
