@@ -1,0 +1,95 @@
+"""Timing on one core that other processes use too. Import this before numpy, numba, torch or jax.
+
+A process that takes our core for one time slice adds milliseconds to whatever is being timed. So time is taken in
+chunks of about a millisecond, many of them: the least is the machine's own figure, the median is how the run went,
+and the spread says how far to trust both. Contestants take turns chunk by chunk, so that a ratio compares
+the same moments. Ratios here are of the least times: a disturbance makes the slower contestant's median worse than
+the faster one's, so a ratio of medians would flatter the faster.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+for _name in ONE_THREAD:  # libraries read these when they are imported
+    os.environ[_name] = "1"
+os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """µs an event: least, median, and the 90th percentile of the chunks."""
+
+    least: float
+    median: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.least:.4g} ({self.median:.4g} … {self.high:.4g})"
+
+
+def pin(core: int | None = None) -> int:
+    """Keep this process and its children on one core (the last one allowed, unless named); that core."""
+    if not hasattr(os, "sched_setaffinity"):
+        return -1
+    core = max(os.sched_getaffinity(0)) if core is None else core
+    os.sched_setaffinity(0, {core})
+    return core
+
+
+def summary(samples_us: list[float]) -> Timing:
+    """Of the chunks of one contestant."""
+    ordered = sorted(samples_us)
+    return Timing(ordered[0], statistics.median(ordered), ordered[int(0.9 * (len(ordered) - 1))])
+
+
+def timed(run: Callable[[int], float | None], n: int) -> float:
+    """Seconds of run(n); a run that measures itself (in another process) returns its own."""
+    start = time.perf_counter()
+    own = run(n)
+    return time.perf_counter() - start if own is None else own
+
+
+def take_turns(
+    contestants: dict[str, Callable[[int], float | None]],
+    *,
+    granule: int = 1,
+    chunk_s: float = 1e-3,
+    budget_s: float = 2.0,
+    chunks: int = 200,
+) -> dict[str, Timing]:
+    """µs an event of each contestant, from interleaved chunks.
+
+    A contestant is a function that takes n further events through, n a multiple of `granule` (so that every chunk
+    holds its share of updates). Each gets `budget_s` at most, and at least eight chunks.
+    """
+    sizes = {}
+    for name, run in contestants.items():
+        run(granule)  # compiles, fills caches
+        one = min(timed(run, granule) for _ in range(3))
+        sizes[name] = granule * max(1, round(chunk_s / max(one, 1e-9)))
+        if sizes[name] > granule:  # the first estimate counted the call
+            more = timed(run, sizes[name])
+            sizes[name] = granule * max(1, round(chunk_s / max(more, 1e-9) * sizes[name] / granule))
+    samples: dict[str, list[float]] = {name: [] for name in contestants}
+    spent = dict.fromkeys(contestants, 0.0)
+    for turn in range(chunks):
+        for name, run in contestants.items():
+            if turn >= 8 and spent[name] > budget_s:
+                continue
+            n = sizes[name]
+            seconds = timed(run, n)
+            spent[name] += seconds
+            samples[name].append(seconds / n * 1e6)
+    return {name: summary(s) for name, s in samples.items()}
+
+
+def load() -> str:
+    """The machine's load, for the head of a table."""
+    return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
