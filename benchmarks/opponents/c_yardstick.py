@@ -101,5 +101,5 @@ class CYardstick:
         ends = np.cumsum([G, I * G, H * G, G, H, 1])
         b, W, U, c, V, d = np.split(self.arrays[of][: ends[-1]], ends[:-1])
         order = np.r_[H : 3 * H, 0:H]  # from n, r, z to r, z, n
-        return {"weight_ih": W.reshape(I, G).T[order], "weight_hh": U.reshape(H, G).T, "bias_ih": b[order], "bias_hh": c,
-                "head.weight": V[None], "head.bias": d}  # fmt: skip
+        return {"weight_ih": W.reshape(I, G).T[order], "weight_hh": U.reshape(H, G).T, "bias_ih": b[order],
+                "bias_hh": c, "head.weight": V[None], "head.bias": d}  # fmt: skip

@@ -1,9 +1,9 @@
 """deep-river's RollingRegressor(GRU, window 32) on Adam, by its own API: predict_one, then learn_one.
 
 It keeps no state between events: each prediction and each update runs the window from the zero state. deep-river pins
-versions of river and torch that other packages here have outgrown, so it lives in an environment of its own and this
-file is its worker: it reads a number of events from standard input, takes them through, and answers with the seconds.
-The client, `DeepRiver`, drives the worker; nothing is imported from deep-river in the client's process.
+versions of river and torch that other packages here have outgrown (and imports pytest without saying so), so it lives
+in an environment of its own and this file is its worker: it reads a number of events from standard input, takes them
+through, and answers with the seconds. The client, `DeepRiver`, drives the worker and imports nothing from deep-river.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class DeepRiver:
         assert self._worker.stdout is not None
         line = self._worker.stdout.readline()
         if not line:
-            raise RuntimeError(f"the deep-river worker ended with exit code {self._worker.wait()}; see its message above")
+            raise RuntimeError(f"the deep-river worker ended with exit code {self._worker.wait()}: see above")
         return line.strip()
 
     def run(self, n: int) -> float:

@@ -4,7 +4,7 @@ The whole learner lives in one device structure (weights, optimizer, live state,
 so that an event is one jitted call: `advance`, or on every k1-th event `learn`, which also updates. That beat
 separate calls for forward and update. Called so, `JaxScan` serves events as they come. `JaxBlocks` compiles the loop
 over the events too (a scan of k1 - 1 advances and one learn), which spares the dispatch of a call; it can only be had
-where a whole block lies ready. The window's scan is unrolled in full: measured fastest at H = 32 and 128 of 1, 4, 8, 32.
+where a whole block lies ready. The window's scan is unrolled in full: of 1, 4, 8 and 32, the fastest at H = 32 and 128.
 
 As in torch_loop.py, the first k2 events only fill the window.
 """
@@ -49,7 +49,7 @@ class JaxScan:
         self._states = hidden * (2 if cell == "lstm" else 1)
         self._inputs = inputs
         self._events = 0
-        self.load({name: rng.uniform(-bound, bound, s).astype(np.float32) for name, s in zip(NAMES, shapes, strict=True)})
+        self.load({n: rng.uniform(-bound, bound, s).astype(np.float32) for n, s in zip(NAMES, shapes, strict=True)})
         self._advance = jax.jit(self._advance_one, donate_argnums=0)
         self._learn = jax.jit(self._learn_one, donate_argnums=0)
 
