@@ -63,12 +63,12 @@ def pack(kind: str, settings: dict[str, Any], arrays: Arrays, states: Iterable[t
 
 def unpack(raw: bytes, kind: str) -> tuple[dict[str, Any], Arrays, list[tuple[Key, bytes]]]:
     """(settings, arrays, key states). Raises StateDamaged or StateMismatch."""
-    start = len(_MAGIC) + 4
+    what, start = kind.split("/", maxsplit=1)[0], len(_MAGIC) + 4
     if raw[: len(_MAGIC)] != _MAGIC or len(raw) < start:
-        raise StateDamaged(f"these {len(raw)} bytes are not a saved {kind.split('/')[0]}")
+        raise StateDamaged(f"these {len(raw)} bytes are not a saved {what}")
     body = memoryview(raw)[start:]
     if zlib.crc32(body) != int.from_bytes(raw[len(_MAGIC) : start], "big"):
-        raise StateDamaged(f"a saved {kind.split('/')[0]} of {len(raw)} bytes is damaged: its checksum does not agree")
+        raise StateDamaged(f"a saved {what} of {len(raw)} bytes is damaged: its checksum does not agree")
     content = msgspec.msgpack.decode(body)
     if content["format"] != kind:
         raise StateMismatch(f"this is a saved {content['format']!r} and {kind!r} was wanted")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,7 @@ Floats = NDArray[np.float32]
 Rate = float | Callable[[int], float]
 
 _FORMAT = "learner/1"
+_FLOAT32 = np.dtype(np.float32)
 
 
 def _aligned(words: int, dtype: Any = np.float32) -> NDArray[Any]:
@@ -129,8 +130,8 @@ class Learner:
         self.label_width = self.outputs
         if self.loss == "quantile":
             if not self.quantiles or self.outputs % len(self.quantiles):
-                raise ConfigError(f"outputs = {outputs} with {len(self.quantiles)} quantiles: loss='quantile' gives each "
-                                  "target one output a level, so outputs must be a multiple of the number of levels")
+                raise ConfigError(f"outputs = {outputs} with {len(self.quantiles)} quantiles: loss='quantile' gives "
+                                  "each target one output a level; outputs must be a multiple of the number of levels")
             self.label_width = self.outputs // len(self.quantiles)
         elif self.loss == "cross_entropy":
             self.label_width = 1
@@ -187,7 +188,8 @@ class Learner:
         self._counters = np.zeros(len(at.COUNTERS), np.int64)
         self._lags = np.zeros(self.label_width, np.int64)
         self._rates = np.zeros(1, np.float64)
-        self._reals[: at.F_QUANTILES] = [0, self.delta, self.momentum, *self.betas, self.eps, self.weight_decay or 0, 1, 1]
+        decay = self.weight_decay or 0.0
+        self._reals[: at.F_QUANTILES] = [0, self.delta, self.momentum, *self.betas, self.eps, decay, 1, 1]
         self._reals[at.F_QUANTILES :] = self.quantiles
 
         # one event's arguments, at addresses that never change
@@ -236,7 +238,7 @@ class Learner:
         if self._rows.bases is not self._bases:
             self._bases = self._rows.bases
             self._context[at.C_BASES] = self._bases.ctypes.data
-        if self._context[at.C_LR_TABLE]:
+        if self._rates_run_out:
             self._extend_rates(n)
         return self._kernel(self._address, n, slots, x, y, weights, out, hidden, mode)  # type: ignore[no-any-return]
 
@@ -249,7 +251,7 @@ class Learner:
 
     @lr.setter
     def lr(self, lr: Rate) -> None:
-        self._context[at.C_LR_TABLE] = callable(lr)
+        self._context[at.C_LR_TABLE] = self._rates_run_out = callable(lr)
         if callable(lr):
             self._lr: Rate = lr
             self._rates = np.zeros(0)
@@ -304,10 +306,10 @@ class Learner:
             self._take_y(y)
             self._weight[0] = weight
         slot = self.keyspace.find(key)
-        if slot < 0 and self._usable(self._x, None if y is None else self._y):
-            slot = self.keyspace.enter(key)
-        elif slot >= 0:
+        if slot >= 0:
             self.keyspace.touch(slot)
+        elif self._usable(self._x, None if y is None else self._y):
+            slot = self.keyspace.enter(key)
         self._slot[0] = slot
         self._run(1, slot_at, x_at, y_at, weight_at, out_at, 0, mode)
         return self._out.copy()
@@ -405,13 +407,13 @@ class Learner:
             x = x[:, None]
         if x.ndim != 2 or x.shape[1] != self._x_words:
             wanted = "(n,) class indices" if self.input_kind == "classes" else f"(n, {self.inputs})"
-            raise ConfigError(f"X has shape {np.shape(X)}: it must be {wanted}")
+            raise ConfigError(f"X has shape {x.shape}: it must be {wanted}")
         n = len(x)
         y = np.full((n, self.label_width), np.nan, np.float32) if Y is None else self._cast("Y", Y)
         if y.ndim == 1 and self.label_width == 1:
             y = y[:, None]
         if y.shape != (n, self.label_width):
-            raise ConfigError(f"Y has shape {np.shape(Y)}: for {n} events it must be ({n}, {self.label_width})")
+            raise ConfigError(f"Y has shape {y.shape}: for {n} events it must be ({n}, {self.label_width})")
         w = np.ones(n, np.float32) if weights is None else self._cast("weights", weights)
         if w.shape != (n,):
             raise ConfigError(f"weights has shape {w.shape}: for {n} events it must be ({n},)")
@@ -434,8 +436,8 @@ class Learner:
             return np.ascontiguousarray(array, np.float32)
 
     def _take_x(self, x: ArrayLike) -> None:
-        if type(x) is np.ndarray and x.shape == self._x_shape and x.dtype.kind == "f" and x.itemsize == 4:
-            self._x[:] = x
+        if type(x) is np.ndarray and x.dtype is _FLOAT32 and x.shape == self._x_shape:
+            self._x[:] = x  # the quick way for the usual case
             return
         array = self._cast("x", x)
         if array.shape != self._x_shape and not (array.ndim == 0 and self._x_words == 1):
@@ -506,7 +508,7 @@ class Learner:
             copies[name] = np.array(part, np.float32)
         return copies
 
-    def load_parameters(self, parameters: dict[str, ArrayLike]) -> None:
+    def load_parameters(self, parameters: Mapping[str, ArrayLike]) -> None:
         """Set weights by name, all or some; shapes as `parameters`. The optimizer's moments stay."""
         shapes = {name: p.shape for name, p in self.parameters.items()}
         new = {}

@@ -19,9 +19,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
-from numba.core import config
+from numba.core import config as _config
 
 log = logging.getLogger("stream_rnn")
+config: Any = _config  # its attributes are made at run time
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -67,7 +68,7 @@ def drop_stale() -> int:
     return len(stale)
 
 
-_OPTIONS = {"nogil": True, "boundscheck": False, "error_model": "numpy"}  # no fastmath: IEEE order of operations
+_OPTIONS: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}  # no fastmath: IEEE order of operations
 
 
 def inner(function: Callable[..., Any]) -> Any:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from numba import types
-from numba.extending import lower_builtin, models, overload, register_model, typeof_impl
 from numba.core.imputils import lower_constant
+from numba.extending import models, overload, register_model, typeof_impl
 
 from stream_rnn.kernels import elman, gru, lstm
 
@@ -48,7 +48,7 @@ def _type_of(value: Cell, context: Any) -> _CellType:
     return _CellType(value)
 
 
-@lower_constant(_CellType)
+@lower_constant(_CellType)  # type: ignore[untyped-decorator]
 def _lower(context: Any, builder: Any, ty: Any, value: Any) -> Any:
     return context.get_dummy_value()
 

@@ -11,9 +11,18 @@ import numpy as np
 from numba import types
 
 from stream_rnn.kernels.cache import compiled, inner, kernel
-from stream_rnn.kernels.cells import ELMAN, GRU, LSTM, cell_backward, cell_forward, cell_recurrent_gradient, gates, states
+from stream_rnn.kernels.cells import (
+    ELMAN,
+    GRU,
+    LSTM,
+    cell_backward,
+    cell_forward,
+    cell_recurrent_gradient,
+    gates,
+    states,
+)
 from stream_rnn.kernels.head import CROSS_ENTROPY, QUANTILE, head_forward, loss_gradient
-from stream_rnn.kernels.layout import *  # noqa: F403  (the names of a context's words)
+from stream_rnn.kernels.layout import *
 from stream_rnn.kernels.optim import ADAMW, SGD, adam, clip_scale, sgd, squared_norm
 from stream_rnn.kernels.tiles import add_row, copy, fill, product, transpose
 from stream_rnn.kernels.vec import ahead, as_ints, doubles_at, floats_at, ints_at, vload, vset, vstore, vsum

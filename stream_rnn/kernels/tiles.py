@@ -132,7 +132,8 @@ def _tile(MR: int, NR: int, KU: int, acc: bool) -> Any:
 
 _add24, _add16, _add12, _add8 = (_tile(1, width, 1, acc=True) for width in (24, 16, 12, 8))
 _add4, _add2, _add1 = _tile(1, 4, 2, acc=True), _tile(1, 2, 4, acc=True), _tile(1, 1, 8, acc=True)
-_set8x2, _set8x1, _set1x2, _set1x1 = (_tile(*shape, acc=False) for shape in ((8, 2, 1), (8, 1, 1), (1, 2, 4), (1, 1, 8)))
+_set8x2, _set8x1 = _tile(8, 2, 1, acc=False), _tile(8, 1, 1, acc=False)
+_set1x2, _set1x1 = _tile(1, 2, 4, acc=False), _tile(1, 1, 8, acc=False)
 
 
 @inner

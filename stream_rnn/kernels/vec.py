@@ -150,7 +150,7 @@ def _binary(op: Any, emit: Callable[..., Any]) -> None:
                 return signature(vec16, vec16, vec16)
             return None
 
-    @lower_builtin(op, VectorType, VectorType)
+    @lower_builtin(op, VectorType, VectorType)  # type: ignore[untyped-decorator]
     def lower(context: Any, b: Builder, sig: Any, args: Any) -> Any:
         return emit(b, *args)
 

@@ -1,0 +1,49 @@
+# Everything here works on a fresh clone with Python 3.11 or later alone; it installs into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+export PYTHONUNBUFFERED = 1
+
+.PHONY: help demo test quick lint fix bench soak clean
+help:  ## what there is to make
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or later is needed and $(PYTHON) is {sys.version.split()[0]}; say make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing stream_rnn into $(VENV) ..."
+	$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing stream_rnn and what its tests need into $(VENV) (torch is large) ..."
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo  ## learn a real sensor stream, live in the terminal
+	$(BIN)/stream-rnn demo
+
+test: $(VENV)/.dev  ## all that CI runs, but for lint
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+quick: $(VENV)/.dev  ## the part of the tests that takes under a minute
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+lint: $(VENV)/.dev  ## ruff and the type checker; changes nothing
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+fix: $(VENV)/.dev  ## what ruff can mend by itself
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev  ## ratios against other libraries, measured in one run
+	$(PIP) --editable '.[bench]'
+	$(BIN)/python benchmarks/learner.py
+	$(BIN)/python benchmarks/eval_rate.py
+	$(BIN)/python benchmarks/quality.py
+
+clean:  ## forget the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache
