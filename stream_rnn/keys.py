@@ -53,7 +53,8 @@ class Rows:
     def row(self, slot: int) -> NDArray[Any]:
         """A live view of one row, shape (words,)."""
         start = (slot & self.mask) * self.stride
-        return self._slabs[slot >> self.shift][start : start + self.bytes].view(self.dtype)
+        row: NDArray[Any] = self._slabs[slot >> self.shift][start : start + self.bytes].view(self.dtype)
+        return row
 
     def clear(self, slot: int) -> None:
         """Put the template into a row."""

@@ -68,7 +68,8 @@ def drop_stale() -> int:
     return len(stale)
 
 
-_OPTIONS: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}  # no fastmath: IEEE order of operations
+# no fastmath: the order of operations is what the code says
+_OPTIONS: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
 
 
 def inner(function: Callable[..., Any]) -> Any:
