@@ -164,11 +164,17 @@ class Oracle:
     def advance_many(self, X, labels, keys, *, lags, weights):
         out = []
         for x, y, key, weight in zip(X, labels, keys, weights, strict=True):
-            for j, (value, lag) in enumerate(zip(y, lags, strict=True)):
-                if not np.isnan(value):
-                    self.label(np.where(np.arange(len(y)) == j, value, np.nan), key, int(lag), weight=weight)
-            out.append(self.advance(x, key))
-        return np.array(out)
+            if (vector := self._input(x)) is None:
+                out.append(np.full(self.outputs, np.nan))
+            elif not self._usable(y):  # an event is refused whole, as in `step`
+                self.counters["refused_y"] += 1
+                out.append(self._forecast(vector, key))
+            else:
+                for j, (value, lag) in enumerate(zip(y, lags, strict=True)):
+                    if not np.isnan(value):
+                        self.label(np.where(np.arange(len(y)) == j, value, np.nan), key, int(lag), weight=weight)
+                out.append(self._enter(vector, key))
+        return np.reshape(out, (-1, self.outputs))
 
     @property
     def parameters(self) -> dict[str, np.ndarray]:

@@ -24,7 +24,7 @@ STEPS = 200
 SGD_TOLERANCE = 1e-4  # of the norm of the weight change
 ADAM_TOLERANCE = 1e-2  # of lr × updates, any weight
 CELLS, LOSSES = ["gru", "lstm", "elman"], ["squared", "huber", "quantile", "cross_entropy"]
-SPANS = [(4, 10), (1, 6), (7, 7), (2, 7), (1, 1), (3, 4), (2, 2), (5, 12), (8, 20)]  # k1, k2
+SPANS = [(4, 10), (1, 6), (7, 7), (2, 7), (1, 1), (3, 4), (2, 2), (5, 12), (8, 37)]  # k1, k2
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Stream:
 def learners(draw: st.DrawFn, loss: str) -> dict[str, Any]:
     """Arguments of a Learner. The first of each list is drawn at least once by every test: not the plainest."""
     some: dict[str, Any] = {
-        "inputs": draw(st.sampled_from([5, 1, 2, 3, 8, 17])),
-        "hidden": draw(st.sampled_from([19, 1, 2, 5, 8, 16, 33])),
+        "inputs": draw(st.sampled_from([5, 1, 2, 3, 8, 17, 40])),
+        "hidden": draw(st.sampled_from([19, 1, 2, 8, 16, 33, 70])),
         "horizon": draw(st.sampled_from([3, 1, 2, 4])),
         "input_kind": draw(st.sampled_from(["real", "real", "classes"])),
         "clip": draw(st.sampled_from([0.1, 1.0, None])),
@@ -65,15 +65,16 @@ def learners(draw: st.DrawFn, loss: str) -> dict[str, Any]:
     }
     some["k1"], some["k2"] = draw(st.sampled_from(SPANS))
     if loss == "cross_entropy":
-        some["outputs"] = draw(st.integers(2, 5))
+        some["outputs"] = draw(st.sampled_from([5, 2, 17, 33]))
     elif loss == "quantile":
         some["quantiles"] = draw(st.sampled_from([(0.1, 0.9), (0.5,), (0.05, 0.5, 0.8)]))
-        some["outputs"] = draw(st.integers(1, 2)) * len(some["quantiles"])
+        some["outputs"] = draw(st.sampled_from([2, 1, 9])) * len(some["quantiles"])
     else:
-        some["outputs"] = draw(st.sampled_from([3, 1, 2, 4]))
+        some["outputs"] = draw(st.sampled_from([3, 1, 2, 16, 19]))
         some["delta"] = draw(st.sampled_from([0.3, 1.0, 2.5]))
     some["optimizer"] = draw(st.sampled_from(["sgd", "adam", "adamw"]))
-    some["weight_decay"] = draw(st.sampled_from([0.02, None, 0.0]))
+    if some["optimizer"] == "adamw":
+        some["weight_decay"] = draw(st.sampled_from([0.02, None, 0.0]))
     if some["optimizer"] == "sgd":
         some["momentum"] = draw(st.sampled_from([0.8, 0.0]))
         lr = 0.02 if some["momentum"] else 0.08
@@ -134,6 +135,7 @@ def calls(stream: Stream, some: dict[str, Any]) -> list[Call]:
     rng, last = data.rng, set[Any]()
     if stream.how == "lags":
         lags = rng.integers(0, some["horizon"] + 1, data.Y.shape[1])
+        lags[0] = 0  # some labels are always in time
         for cut in np.split(np.arange(STEPS), np.sort(rng.integers(0, STEPS, 6))):
             keys = [data.keys[t] for t in cut]
             out.append(("advance_many", (data.X[cut], data.Y[cut], keys), {"lags": lags, "weights": data.weights[cut]}))
@@ -191,7 +193,7 @@ def test_learns_what_the_oracle_learns(cell: str, loss: str) -> None:
         oracle = Oracle(start, cell=cell, **some)
         for at, (name, arguments, named) in enumerate(calls(stream, some)):
             got, wanted = (getattr(model, name)(*arguments, **named) for model in (learner, oracle))
-            where = f"call {at}: {name}{arguments[1:]}"
+            where = f"call {at}: {name}"
             if name == "label":
                 assert got == wanted or np.isnan(arguments[0]).all(), where
             elif name != "reset":

@@ -33,13 +33,12 @@ def head_forward(W, ov, ob, VT, S, h, H, O, OP, Y, y):
 
 
 @inner
-def loss_gradient(loss, DY, d, O, label, weight, inv_n, delta, quantiles, nq):
+def loss_gradient(loss, DY, d, O, label, weights, inv_n, delta, quantiles, nq):
     """Turn ŷ (in DY[d … d + O)) into the gradient of its part of the mean loss; that part of the loss.
 
-    `label` points at the step's label entries, NaN = none; inv_n = 1 / label entries in the update.
+    `label` points at the step's label entries, NaN = none, `weights` at theirs; inv_n = 1 / label entries in the update.
     """
     total = np.float32(0)
-    scale = weight * inv_n
     zero = np.float32(0)
     if loss == CROSS_ENTROPY:
         top = DY[d]
@@ -48,6 +47,7 @@ def loss_gradient(loss, DY, d, O, label, weight, inv_n, delta, quantiles, nq):
         norm = zero
         at = int(label[0])
         y_hat = DY[d + at]
+        scale = weights[0] * inv_n
         for o in range(O):
             p = np.float32(math.exp(DY[d + o] - top))
             DY[d + o] = p
@@ -57,10 +57,12 @@ def loss_gradient(loss, DY, d, O, label, weight, inv_n, delta, quantiles, nq):
         DY[d + at] -= scale
         return (np.float32(math.log(norm)) + top - y_hat) * scale
     for o in range(O):
-        y = label[o // nq] if loss == QUANTILE else label[o]
+        j = o // nq if loss == QUANTILE else o
+        y = label[j]
         if math.isnan(y):
             DY[d + o] = zero
             continue
+        scale = weights[j] * inv_n
         e = DY[d + o] - y
         if loss == SQUARED:
             DY[d + o] = np.float32(2) * e * scale

@@ -71,7 +71,7 @@ def row_layout(cell: Cell, x_words: int, H: int, labels: int, k1: int, window: i
     """Offsets of the parts of a key's row."""
     S = cell.states * H
     return _offsets({"live": S, "start": -(-window // k1) * S, "x": window * x_words, "y": window * labels,
-                     "weight": window, "resets": window}, HEADER)  # fmt: skip
+                     "weight": window * labels, "resets": window}, HEADER)  # fmt: skip
 
 
 def scratch_layout(cell: Cell, x_words: int, H: int, O: int, n: int, window: int) -> dict[str, int]:

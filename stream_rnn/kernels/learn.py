@@ -69,11 +69,11 @@ def _give_labels(c, row, y, weight, lags):
             late += 1
             continue
         slot = step % window
-        at = c[R_Y] + slot * c[C_LABELS] + j
-        if math.isnan(row[at]):
+        at = slot * c[C_LABELS] + j
+        if math.isnan(row[c[R_Y] + at]):
             head[PENDING] += 1
-        row[at] = y[j]
-        row[c[R_WEIGHT] + slot] = weight
+        row[c[R_Y] + at] = y[j]
+        row[c[R_WEIGHT] + at] = weight
         counters[N_LABELS] += 1
     counters[N_EXPIRED] += late
     return late
@@ -182,8 +182,9 @@ def _part(cell, c, row, start, begin, end, inv_n, GR):
             continue
         slot = (begin + s) % window
         head_forward(W, c[C_OV], c[C_OB], floats_at(c[C_VT]), S, (s + 1) * S_, H, O, OP, DY, d)
-        loss += loss_gradient(c[C_LOSS], DY, d, O, ahead(row, c[R_Y] + slot * labels), row[c[R_WEIGHT] + slot], inv_n,
-                              np.float32(reals[F_DELTA]), ahead(reals, F_QUANTILES), c[C_NQ])
+        loss += loss_gradient(c[C_LOSS], DY, d, O, ahead(row, c[R_Y] + slot * labels),
+                              ahead(row, c[R_WEIGHT] + slot * labels), inv_n, np.float32(reals[F_DELTA]),
+                              ahead(reals, F_QUANTILES), c[C_NQ])
         for o in range(O, OP):
             DY[d + o] = np.float32(0)
     window_backward(cell, c, labelled, first, GR, K)
