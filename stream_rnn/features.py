@@ -2,20 +2,26 @@
 
 Per key and series, from what is known up to and including an event: the last value L, a running mean M and
 standard deviation S (half-life 500 values), and D, the running root mean square of its steps, at least 1 % of S.
-A network learns (value - L) / D of the values to come, so that its 0 says "as the last one".
+Times of day have a profile: for each half-hour of a weekday and of a weekend day the usual step and level there
+(running means), and the newest level there on any day.
 
-Inputs of an event, in order (T targets, n the horizon, U units of features), all within ±LIMIT:
+One step ahead a network learns (value - L) / D, so that its 0 says "as the last one". i steps ahead it learns what
+a linear regression of that step leaves, in D √i (a hidden state is too small to carry the season of every step), and
+the forecast is half-way between the regression's and the network's, better than either (ETTh1, MAE: -4 and -2 %).
+
+A regression's inputs: 1, (L - M) / S, the newest seven steps / D, the usual and the newest level at the time that is
+forecast, less L, and one step ahead the usual step then.
+
+A network's inputs at an event, in order (T targets, U units of features), all within ±LIMIT:
     3 T    (L - M) / S, newest step / D, 1 if the target was missing
     1      log of the time since the event before over its mean
     10     sine and cosine of the expected time: day (3 harmonics) and week (2)
-    T      the usual step at the expected half-hour of a weekday or weekend day, / D
-    n T    the usual level at each of the next n expected times, less L, / D
-    T      the forecast of a linear regression on eight lags (rls.py), in D
+    3 T    usual step and usual level less L at the expected time, and the regression's forecast, in D
     2 U    numeric features: level and newest step, standardised; text: one hot of 8; 0 where missing
 The expected time is the event's plus the median of the key's last five intervals: the coming event's own time
 is never used. Labels of output (target j, step i), at j n + i, belong to the key's step made i + 1 events ago.
 
-Letters: e event, j target, i step ahead, f feature. State is float64, and plain loops keep its bits.
+Letters: e event, j target, i step ahead from 0, n horizon. State is float64, and plain loops keep its bits.
 """
 
 from __future__ import annotations
@@ -29,19 +35,22 @@ from numpy.typing import NDArray
 from stream_rnn.keys import KeySpace, Rows
 from stream_rnn.kernels.cache import kernel
 from stream_rnn.kernels.rls import rls_learn, rls_predict, rls_template, rls_words
-from stream_rnn.kernels.vec import doubles_at, floats_at
+from stream_rnn.kernels.vec import ahead, doubles_at, floats_at
 
 Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]
 
 LIMIT = 6.0  # of an input
+SHARE = 0.5  # of a network's correction, more than one step ahead
 REACH = 10.0  # of a label and of a forecast, in D
 RATE = 1.0 - 0.5 ** (1.0 / 500.0)  # of running means, once they are warm
-SMALLEST = 1e-150  # of a scale; a value of 1e100 over it can still be squared
-FORGET = 0.999  # of the regression on lags
+SMALLEST = 1e-150  # of a scale; a value of 1e30 over it is still finite
+FORGET = 0.999  # of the regressions
 LAGS = 8
-AR = LAGS + 1  # its inputs: 1, level, LAGS - 1 steps
+REGRESSORS = LAGS + 4  # one step ahead; one less from there on
+FIRST, OTHERS = rls_words(REGRESSORS), rls_words(REGRESSORS - 1)
 BINS = 96  # half-hours of a weekday, then of a weekend day
+DAY_BINS = BINS // 2
 BIN_S, BIN_SHIFT_S = 1800.0, 450.0  # shifted, so that usual clock times are away from the edges
 PROFILE_RATE = 0.1
 INTERVALS = 5
@@ -51,9 +60,9 @@ EVENTS, LAST_TIME, MEAN_INTERVAL, N_INTERVALS, RECENT = range(5)
 HEAD = RECENT + INTERVALS
 COUNT, MEAN, VARIANCE, STEPS, HISTORY = range(5)  # STEPS: mean square of the steps
 FORECAST = HISTORY + LAGS  # the newest one-step forecast
-REGRESSORS = FORECAST + 1
-REGRESSION = REGRESSORS + AR
-MADE = REGRESSION + rls_words(AR)  # (L, D) when each of the last n steps was made
+MADE = FORECAST + 1  # n times, what was known when a step was made: L, D and the regressors up to the lags
+MADE_WORDS = 2 + LAGS
+LEVELS = BINS + DAY_BINS  # words of a target's levels: usual ones, then the newest ones
 FEATURE_WORDS = 5  # a unit: count, last value, mean, variance, mean square of the steps
 
 TIME_INPUTS = 11
@@ -64,7 +73,7 @@ class Inputs(NamedTuple):
 
     X: NDArray[np.float32]  # inputs of the steps to be made
     labels: NDArray[np.float32]  # for earlier steps of the keys, NaN: none
-    base: Floats  # (n, T), L; NaN before a target's first value
+    base: Floats  # (n, outputs); NaN before a target's first value
     scale: Floats  # (n, outputs): a forecast is base + scale · ŷ
     expected: Floats  # (n,), epoch seconds of the coming event; NaN: unknown
     step: Int64s  # (n,), events of the key so far
@@ -75,23 +84,21 @@ class Features:
 
     def __init__(self, targets: int, horizon: int, units: int, keyspace: KeySpace) -> None:
         self.targets, self.horizon, self.units = targets, horizon, units
-        self.inputs = TIME_INPUTS + targets * (5 + horizon) + 2 * units
+        self.inputs = TIME_INPUTS + 6 * targets + 2 * units
         self.outputs = targets * horizon
         head = np.zeros(HEAD)
         head[LAST_TIME] = np.nan
-        part = np.zeros(MADE + 2 * horizon)
-        part[HISTORY : HISTORY + LAGS] = np.nan
-        part[FORECAST] = np.nan
-        part[REGRESSION:MADE] = rls_template(AR)
-        part[MADE:] = np.nan
+        part = np.full(MADE + MADE_WORDS * horizon, np.nan)
+        part[:HISTORY] = 0.0
+        part = np.concatenate([part, rls_template(REGRESSORS), np.tile(rls_template(REGRESSORS - 1), horizon - 1)])
         row = np.concatenate([head, np.tile(part, targets)])
         self.tables = (
             keyspace.table("series", np.float64, len(row), row),
-            keyspace.table("levels", np.float64, targets * BINS),
-            keyspace.table("steps", np.float32, targets * BINS * 2),
+            keyspace.table("levels", np.float64, targets * LEVELS, np.full(targets * LEVELS, np.nan)),
+            keyspace.table("steps", np.float32, targets * BINS * 2),  # usual step, and values seen
             keyspace.table("features", np.float64, max(1, units) * FEATURE_WORDS),
         )
-        self._sizes = np.array([targets, horizon, units, len(part)], np.int64)
+        self._sizes = np.array([targets, horizon, len(part)], np.int64)
 
     @property
     def lags(self) -> list[int]:
@@ -104,7 +111,7 @@ class Features:
         out = Inputs(
             np.zeros((n, self.inputs), np.float32),
             np.empty((n, self.outputs), np.float32),
-            np.empty((n, self.targets)),
+            np.empty((n, self.outputs)),
             np.empty((n, self.outputs)),
             np.empty(n),
             np.empty(n, np.int64),
@@ -112,18 +119,16 @@ class Features:
         _read(slots, time, values, units, texts, self._sizes, *_addresses(self.tables), *out)
         return out
 
-    def settle(self, slots: Int64s, base: Floats, forecast: Floats) -> Floats:
+    def settle(self, slots: Int64s, forecast: Floats) -> Floats:
         """Keep a block's one-step forecasts; what each event had been forecast to be, (n, T)."""
-        predicted = np.empty_like(base)
+        predicted = np.empty((len(slots), self.targets))
         _settle(slots, forecast, self._sizes, *_addresses(self.tables[:1]), predicted)
         return predicted
 
 
 def forecasts(base: Floats, scale: Floats, y: NDArray[np.float32]) -> Floats:
     """Networks' outputs in the user's units, (n, outputs); never beyond REACH scales of the base."""
-    n, targets = base.shape
-    each = np.repeat(base, scale.shape[1] // targets, axis=1)
-    return each + scale * np.clip(y.astype(np.float64), -REACH, REACH)
+    return base + scale * np.clip(y.astype(np.float64), -REACH, REACH)
 
 
 def _addresses(tables: tuple[Rows, ...]) -> list[Int64s]:
@@ -163,7 +168,7 @@ def _typical(p, count):
 
 
 @kernel
-def _spread(count, mean, variance):
+def _spread(mean, variance):
     return max(math.sqrt(variance), 1e-9 * abs(mean), SMALLEST)
 
 
@@ -172,7 +177,16 @@ def _step_scale(count, mean, variance, steps):
     """D; 0 while no step has been seen."""
     if count < 2.0:
         return 0.0
-    return max(math.sqrt(steps), 0.01 * _spread(count, mean, variance))
+    return max(math.sqrt(steps), 0.01 * _spread(mean, variance))
+
+
+@kernel
+def _profiled(f, levels, steps, b, L, unit):
+    """Write the regressors that depend on the time of day into f: bin b's, less L, in `unit`; 0 where unseen."""
+    usual, newest = levels[b], levels[BINS + b % DAY_BINS]
+    f[LAGS + 1] = 0.0 if math.isnan(usual) else _within((usual - L) / unit, LIMIT)
+    f[LAGS + 2] = 0.0 if math.isnan(newest) else _within((newest - L) / unit, LIMIT)
+    f[LAGS + 3] = _within(steps[2 * b] / unit, LIMIT)
 
 
 @kernel
@@ -180,82 +194,88 @@ def _read(
     slots, time, values, units, texts, sizes, series_bases, series_place, level_bases, level_place, step_bases, step_place,
     feature_bases, feature_place, X, labels, base, scale, expected, step,
 ):  # fmt: skip
-    T, n, U, part = sizes
+    T, n, part = sizes
     at_time = 3 * T
     at_profile = at_time + TIME_INPUTS
-    at_regression = at_profile + T + n * T
-    at_features = at_regression + T
-    f = np.empty(AR)
-    g = np.empty(AR)
+    at_features = at_profile + 3 * T
+    at_regressions = MADE + MADE_WORDS * n
+    f = np.zeros(REGRESSORS)
+    g = np.empty(REGRESSORS)
     for e in range(slots.shape[0]):
         p = doubles_at(_at(slots[e], series_bases, series_place))
-        levels = doubles_at(_at(slots[e], level_bases, level_place))
-        steps = floats_at(_at(slots[e], step_bases, step_place))
+        all_levels = doubles_at(_at(slots[e], level_bases, level_place))
+        all_steps = floats_at(_at(slots[e], step_bases, step_place))
         t = time[e]
         timed = not math.isnan(t)
         done = int(p[EVENTS])
-        newest = n - 1 if done == 0 else (done - 1) % n  # where the step before this one is kept
 
         # Time: a clock that goes back counts as standing still.
         interval = 0.0
         if timed:
             if not math.isnan(p[LAST_TIME]):
                 interval = max(t - p[LAST_TIME], 0.0)
-                if p[N_INTERVALS] > 5.0:
-                    capped = min(interval, 5.0 * p[MEAN_INTERVAL])
-                else:
-                    capped = interval
-                seen = int(p[N_INTERVALS])
+                capped = min(interval, 5.0 * p[MEAN_INTERVAL]) if p[N_INTERVALS] > 5.0 else interval
+                p[RECENT + int(p[N_INTERVALS]) % INTERVALS] = interval
                 p[N_INTERVALS] += 1.0
                 p[MEAN_INTERVAL] += max(1.0 / p[N_INTERVALS], 0.01) * (capped - p[MEAN_INTERVAL])
-                p[RECENT + seen % INTERVALS] = interval
             p[LAST_TIME] = t
         typical = _typical(p, min(int(p[N_INTERVALS]), INTERVALS))
         mean = p[MEAN_INTERVAL]
         if timed and mean > 0.0:
             X[e, at_time] = _within(math.log((interval + 0.05 * mean) / (1.05 * mean)), LIMIT)
-        ahead = t + typical
-        expected[e] = ahead if p[N_INTERVALS] > 0.0 else np.nan
+        coming = t + typical
+        expected[e] = coming if p[N_INTERVALS] > 0.0 else np.nan
         if timed:
-            day = 2.0 * math.pi * ((ahead % 86400.0) / 86400.0)
+            day = 2.0 * math.pi * ((coming % 86400.0) / 86400.0)
             s, c = math.sin(day), math.cos(day)
             s2, c2 = 2.0 * s * c, c * c - s * s
             X[e, at_time + 1], X[e, at_time + 2] = s, c
             X[e, at_time + 3], X[e, at_time + 4] = s2, c2
             X[e, at_time + 5], X[e, at_time + 6] = s * c2 + c * s2, c * c2 - s * s2
-            week = 2.0 * math.pi * (((ahead / 86400.0 + 3.0) % 7.0) / 7.0)
+            week = 2.0 * math.pi * (((coming / 86400.0 + 3.0) % 7.0) / 7.0)
             s, c = math.sin(week), math.cos(week)
             X[e, at_time + 7], X[e, at_time + 8] = s, c
             X[e, at_time + 9], X[e, at_time + 10] = 2.0 * s * c, c * c - s * s
 
         for j in range(T):
             o = HEAD + j * part
+            levels = ahead(all_levels, j * LEVELS)
+            steps = ahead(all_steps, j * BINS * 2)
             y = values[e, j]
             missing = math.isnan(y)
+            b = _bin(t) if timed else 0
 
-            # Labels for the steps that this value was to be.
+            # Labels for the steps that this value was to be, and their regressions.
             for i in range(n):
                 labels[e, j * n + i] = np.nan
-                if not missing and done > i:
-                    made = o + MADE + 2 * ((done - 1 - i) % n)
-                    D = p[made + 1] * math.sqrt(i + 1.0)
-                    if D > 0.0:
-                        labels[e, j * n + i] = _within((y - p[made]) / D, REACH)
+                if missing or done <= i:
+                    continue
+                made = o + MADE + MADE_WORDS * ((done - 1 - i) % n)
+                unit = p[made + 1] * math.sqrt(i + 1.0)
+                if not unit > 0.0:  # no scale yet
+                    continue
+                for a in range(LAGS):
+                    f[1 + a] = p[made + 2 + a]
+                f[0] = 1.0
+                if timed:
+                    _profiled(f, levels, steps, b, p[made], unit)
+                else:
+                    f[LAGS + 1], f[LAGS + 2], f[LAGS + 3] = 0.0, 0.0, 0.0
+                F = REGRESSORS if i == 0 else REGRESSORS - 1
+                regression = o + at_regressions + (0 if i == 0 else FIRST + (i - 1) * OTHERS)
+                y_unit = _within((y - p[made]) / unit, REACH)
+                linear = rls_predict(p, regression, f, F)
+                rls_learn(p, regression, f, F, y_unit - linear, FORGET, g)
+                labels[e, j * n + i] = y_unit if i == 0 else _within(y_unit - _within(linear, REACH), REACH)
 
             if not missing:
                 last = p[o + HISTORY]
-                D = p[o + MADE + 2 * newest + 1]
-                if D > 0.0:  # (not NaN, and a step has been seen)
-                    for a in range(AR):
-                        f[a] = p[o + REGRESSORS + a]
-                    error = _within((y - last) / D, REACH) - rls_predict(p, o + REGRESSION, f, AR)
-                    rls_learn(p, o + REGRESSION, f, AR, error, FORGET, g)
                 if timed and p[o + COUNT] > 0.0:
-                    b = j * BINS + _bin(t)
                     steps[2 * b + 1] += np.float32(1)
                     rate = max(1.0 / steps[2 * b + 1], PROFILE_RATE)
                     steps[2 * b] += np.float32(rate * ((y - last) - steps[2 * b]))
-                    levels[b] += rate * (y - levels[b])
+                    levels[b] = y if math.isnan(levels[b]) else levels[b] + rate * (y - levels[b])
+                    levels[BINS + b % DAY_BINS] = y
                 p[o + COUNT] += 1.0
                 if p[o + COUNT] > 1.0:
                     move = y - last
@@ -268,39 +288,44 @@ def _read(
                     p[o + HISTORY + l] = p[o + HISTORY + l - 1]
                 p[o + HISTORY] = y
 
-            # Inputs of the step to be made.
-            count = p[o + COUNT]
+            # What is known now: the step to be made.
             L = p[o + HISTORY]
-            D = _step_scale(count, p[o + MEAN], p[o + VARIANCE], p[o + STEPS])
-            base[e, j] = L
-            made = o + MADE + 2 * (done % n)
+            D = _step_scale(p[o + COUNT], p[o + MEAN], p[o + VARIANCE], p[o + STEPS])
+            made = o + MADE + MADE_WORDS * (done % n)
             p[made] = L
             p[made + 1] = D
-            for i in range(n):
-                scale[e, j * n + i] = D * math.sqrt(i + 1.0)
             if missing:
                 X[e, 3 * j + 2] = 1.0
-            if D > 0.0:
-                S = _spread(count, p[o + MEAN], p[o + VARIANCE])
-                level = _within((L - p[o + MEAN]) / S, LIMIT)
-                X[e, 3 * j] = level
-                X[e, 3 * j + 1] = _within((L - p[o + HISTORY + 1]) / D, LIMIT)
-                p[o + REGRESSORS] = 1.0
-                p[o + REGRESSORS + 1] = level
-                for l in range(1, LAGS):
-                    p[o + REGRESSORS + 1 + l] = 0.0
-                    if count > l:
-                        p[o + REGRESSORS + 1 + l] = _within((p[o + HISTORY + l - 1] - p[o + HISTORY + l]) / D, LIMIT)
-                for a in range(AR):
-                    f[a] = p[o + REGRESSORS + a]
-                X[e, at_regression + j] = _within(rls_predict(p, o + REGRESSION, f, AR), LIMIT)
+            if not D > 0.0:
+                for i in range(n):
+                    base[e, j * n + i] = L
+                    scale[e, j * n + i] = 0.0
+                continue
+            f[0] = 1.0
+            f[1] = _within((L - p[o + MEAN]) / _spread(p[o + MEAN], p[o + VARIANCE]), LIMIT)
+            for l in range(1, LAGS):
+                known = p[o + COUNT] > l
+                f[1 + l] = _within((p[o + HISTORY + l - 1] - p[o + HISTORY + l]) / D, LIMIT) if known else 0.0
+            for a in range(LAGS):
+                p[made + 2 + a] = f[1 + a]
+            for i in range(n):
+                unit = D * math.sqrt(i + 1.0)
                 if timed:
-                    for i in range(n):
-                        b = j * BINS + _bin(t + (i + 1.0) * typical)
-                        if steps[2 * b + 1] > 0:
-                            if i == 0:
-                                X[e, at_profile + j] = _within(steps[2 * b] / D, LIMIT)
-                            X[e, at_profile + T + j * n + i] = _within((levels[b] - L) / D, LIMIT)
+                    _profiled(f, levels, steps, _bin(t + (i + 1.0) * typical), L, unit)
+                else:
+                    f[LAGS + 1], f[LAGS + 2], f[LAGS + 3] = 0.0, 0.0, 0.0
+                if i == 0:
+                    linear = rls_predict(p, o + at_regressions, f, REGRESSORS)
+                    X[e, 3 * j] = f[1]
+                    X[e, 3 * j + 1] = f[2]
+                    X[e, at_profile + 3 * j] = f[LAGS + 3]
+                    X[e, at_profile + 3 * j + 1] = f[LAGS + 1]
+                    X[e, at_profile + 3 * j + 2] = _within(linear, LIMIT)
+                    base[e, j * n] = L
+                else:
+                    linear = rls_predict(p, o + at_regressions + FIRST + (i - 1) * OTHERS, f, REGRESSORS - 1)
+                    base[e, j * n + i] = L + unit * _within(linear, REACH)
+                scale[e, j * n + i] = unit if i == 0 else SHARE * unit
 
         k = doubles_at(_at(slots[e], feature_bases, feature_place))
         for s in range(units.shape[0]):
@@ -324,7 +349,7 @@ def _read(
             k[o + 3] = (1.0 - rate) * (k[o + 3] + rate * off * off)
             D = _step_scale(k[o], k[o + 2], k[o + 3], k[o + 4])
             if D > 0.0:
-                X[e, x] = _within((y - k[o + 2]) / _spread(k[o], k[o + 2], k[o + 3]), LIMIT)
+                X[e, x] = _within((y - k[o + 2]) / _spread(k[o + 2], k[o + 3]), LIMIT)
                 X[e, x + 1] = _within(move / D, LIMIT)
         p[EVENTS] += 1.0
         step[e] = done + 1
@@ -332,7 +357,7 @@ def _read(
 
 @kernel
 def _settle(slots, forecast, sizes, bases, place, predicted):
-    T, n, part = sizes[0], sizes[1], sizes[3]
+    T, n, part = sizes
     for e in range(slots.shape[0]):
         p = doubles_at(_at(slots[e], bases, place))
         for j in range(T):

@@ -32,7 +32,7 @@ from stream_rnn.records import BadEvent, Event, Key
 Floats = NDArray[np.float64]
 Column = Sequence[Any]
 
-LARGEST = 1e100  # of a value: its square and its ratio to the smallest scale are still finite
+LARGEST = 1e30  # of a value: its steps still fit a float32, and its square over the smallest scale a float64
 BUCKETS = 8  # classes of a feature that is text
 TEXT_UNITS = BUCKETS // 2
 

@@ -2,13 +2,16 @@
 
 It predicts y from f (F,) as w·f and, told y, does
     g = P f,  k = g / (λ + f·g),  w ← w + k (y - w·f),  P ← (P - k gᵀ) / λ
-P begins as the identity, which is a ridge towards w = 0. Where f does not vary, P would grow without end:
-there is no forgetting while the trace of P is above twice its start.
+P begins as the identity, which is a ridge towards w = 0. What is not excited must not be forgotten, or P grows
+without end: only inputs that are not 0 are (P ← s P s with s_a = 1/√λ for those and 1 for the others, which keeps P
+positive), and none while the trace of P is above twice its start.
 
 Words: w (F), then the upper triangle of P by rows (F (F + 1) / 2).
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,11 +59,12 @@ def rls_learn(p, at, f, F, error, forget, g):
     below = forget
     for a in range(F):
         below += g[a] * f[a]
-    grow = 1.0 if trace > 2.0 * F else 1.0 / forget
+    grow = 1.0 if trace > 2.0 * F else 1.0 / math.sqrt(forget)
     i = at + F
     for a in range(F):
         k = g[a] / below
         p[at + a] += k * error
+        grow_a = grow if f[a] != 0.0 else 1.0
         for b in range(a, F):
-            p[i] = (p[i] - k * g[b]) * grow
+            p[i] = (p[i] - k * g[b]) * grow_a * (grow if f[b] != 0.0 else 1.0)
             i += 1
