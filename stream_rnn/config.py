@@ -1,0 +1,382 @@
+"""The configuration of a job: one struct a section, its fields' types, bounds, defaults and meaning.
+
+`load` reads TOML, puts in the environment's ${NAME}s and --set's values, and refuses what cannot be, naming
+the file, line, setting and the nearest valid name. `python -m stream_rnn.config` prints the table of all
+settings for the docs. How a file is read and checked: configfile.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from stream_rnn import configfile, registry
+from stream_rnn.configfile import DURATION, LIVE, NAMES, SIZE, Section
+from stream_rnn.errors import ConfigError
+from stream_rnn.units import Secret
+
+Names = Annotated[tuple[str, ...], NAMES]
+Options = dict[str, str | int | float | bool | Secret]
+
+
+class Event(Section, frozen=True):
+    """What the records say, and what is wanted of them."""
+
+    format: Annotated[
+        Literal["json", "csv", "msgpack"] | None, "of the records; unset: by a file's suffix, else json"
+    ] = None
+    key: Annotated[Names, 'field or fields that tell series apart; "@key": the record\'s key; unset: one series'] = ()
+    time: Annotated[
+        str | None, "field with the event's time; \"@timestamp\" or unset: the record's own, where it has one"
+    ] = None
+    features: Annotated[Names | None, "fields to learn from; unset: every numeric field"] = None
+    target: Annotated[Names, "field or fields to forecast; for regress the field to predict"] = ()
+    task: Annotated[Literal["forecast", "regress", "classify"], "what to learn"] = "forecast"
+    horizon: Annotated[int, Meta(ge=1), "how many coming events of a key to forecast"] = 1
+    label: Annotated[str | None, "regress, classify: field with the label, in the event or in a later record"] = None
+    id: Annotated[str | None, "field by which a later label finds its event"] = None
+    transform: Annotated[str | None, 'function dict → dict or None (skip), as "module:function"'] = None
+    on_error: Annotated[Literal["dead_letter", "skip", "stop"], "what becomes of an event that cannot be used"] = (
+        "dead_letter"
+    )
+    max_bytes: Annotated[int, SIZE, Meta(ge=1), "a larger record is a bad event"] = 1 << 20
+    columns: Annotated[Names, "CSV without a header line: its columns' names"] = ()
+    delimiter: Annotated[
+        str | None, Meta(min_length=1, max_length=1), "CSV; unset: , ; tab or |, as the header shows"
+    ] = None
+
+
+class Model(Section, frozen=True):
+    """The network and how it learns."""
+
+    kind: Annotated[Literal["rnn"], "the model"] = "rnn"
+    cell: Annotated[Literal["gru", "lstm", "elman"], "recurrent cell"] = "gru"
+    hidden: Annotated[int, Meta(ge=1, le=4096), "recurrent units; the time an event takes grows with its square"] = 32
+    k1: Annotated[int, Meta(ge=1), "events of a key between updates; fewer learn faster and cost more"] = 1
+    k2: Annotated[int, Meta(ge=1), "events that an update looks back; time and memory grow with it"] = 16
+    lr: Annotated[float, LIVE, Meta(gt=0), "learning rate"] = 1e-3
+    loss: Annotated[Literal["huber", "squared"], "what is minimised"] = "huber"
+    optimizer: Annotated[Literal["adam", "adamw", "sgd"], "how"] = "adam"
+    clip: Annotated[float, LIVE, Meta(gt=0), "largest norm of a gradient"] = 1.0
+    seed: Annotated[int, Meta(ge=0), "of the first weights"] = 0
+    max_features: Annotated[int, Meta(ge=0), "unnamed features learnt from; further ones are counted"] = 32
+
+
+class State(Section, frozen=True):
+    """Where the job keeps what it knows, and what it does when that is gone."""
+
+    path: Annotated[str, Meta(min_length=1), "folder; one database a shard"] = "state"
+    commit_interval: Annotated[
+        float, DURATION, LIVE, Meta(ge=0), "time between commits of outputs: the latency of what is durable"
+    ] = 0.1
+    checkpoint_interval: Annotated[
+        float, DURATION, LIVE, Meta(gt=0), "time between checkpoints: what a restart replays at most"
+    ] = 30.0
+    retain: Annotated[int, Meta(ge=1, le=100), "whole snapshots kept, to fall back on"] = 3
+    on_missing: Annotated[
+        Literal["replay", "fresh", "fail"],
+        "no usable state: learn again from the start, begin at the outputs' end, or stop",
+    ] = "replay"
+    on_gap: Annotated[Literal["stop", "skip"], "events that were not read yet are gone from the source"] = "stop"
+    share: Annotated[Literal["topic", "none"], "Kafka: keep snapshots also in the compacted topic <name>-state"] = (
+        "topic"
+    )
+    share_interval: Annotated[float, DURATION, LIVE, Meta(gt=0), "least time between shared snapshots"] = 300.0
+
+
+class Limits(Section, frozen=True):
+    """What the process may take."""
+
+    memory: Annotated[
+        int, SIZE, LIVE, Meta(ge=1 << 20), "memory of key states; keys not seen for longest wait on disk"
+    ] = 4 << 30
+    idle_key_ttl: Annotated[
+        Annotated[float, Meta(gt=0)] | None, DURATION, 'a key silent for longer (by event time) starts afresh; "never"'
+    ] = None
+
+
+class Http(Section, frozen=True):
+    """The daemon's own pages: /metrics /healthz /readyz /status."""
+
+    listen: Annotated[str | None, 'address and port, "127.0.0.1:8080"; unset: none'] = None
+    token: Annotated[Secret | None, "wanted of every caller (Authorization: Bearer …); a must beyond the loopback"] = (
+        None
+    )
+
+
+class Logging(Section, frozen=True):
+    """What is told on standard error."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], LIVE, "least severity shown"] = "info"
+    format: Annotated[Literal["text", "json"], "key=value lines, or JSON lines"] = "text"
+
+
+class FileSourceSettings(Section, frozen=True):
+    """type = "file"."""
+
+    path: Annotated[str, Meta(min_length=1), "CSV, JSON lines (also .gz) or Parquet"]
+    follow: Annotated[bool, "wait for more, across rotation by rename"] = False
+    start: Annotated[Literal["earliest", "latest"], "where no position is known"] = "earliest"
+
+
+class KafkaSourceSettings(Section, frozen=True):
+    """type = "kafka"."""
+
+    topic: Annotated[str, Meta(min_length=1), "one learner a partition"]
+    start: Annotated[Literal["earliest", "latest"], "where no position is known"] = "earliest"
+
+
+class StdinSettings(Section, frozen=True):
+    """type = "stdin"."""
+
+
+class MemorySettings(Section, frozen=True):
+    """type = "memory" (from Python only)."""
+
+
+class FileSinkSettings(Section, frozen=True):
+    """type = "file"."""
+
+    path: Annotated[str, Meta(min_length=1), "JSON lines; with several shards one file each: name-<shard>.jsonl"]
+
+
+class KafkaSinkSettings(Section, frozen=True):
+    """type = "kafka"."""
+
+    topic: Annotated[str, Meta(min_length=1), "needs as many partitions as the source"]
+
+
+class StdoutSettings(Section, frozen=True):
+    """type = "stdout": at least once."""
+
+
+SOURCES: dict[str, type[Section]] = {
+    "kafka": KafkaSourceSettings,
+    "file": FileSourceSettings,
+    "stdin": StdinSettings,
+    "memory": MemorySettings,
+}
+SINKS: dict[str, type[Section]] = {
+    "kafka": KafkaSinkSettings,
+    "file": FileSinkSettings,
+    "stdout": StdoutSettings,
+    "memory": MemorySettings,
+}
+
+
+class End(msgspec.Struct, frozen=True):
+    """A source or a sink: its type and that type's own settings."""
+
+    type: str
+    settings: Any
+
+
+class Kafka(msgspec.Struct, frozen=True):
+    """Shared by every Kafka source and sink: librdkafka's dotted names, for both clients."""
+
+    client: Literal["kafka-python", "confluent"] = "kafka-python"
+    options: Options = {}
+
+
+KAFKA_OPTIONS = (
+    "bootstrap.servers", "client.id", "group.id", "group.instance.id", "transactional.id",
+    "security.protocol", "sasl.mechanism", "sasl.mechanisms", "sasl.username", "sasl.password",
+    "sasl.oauthbearer.config", "sasl.oauthbearer.client.id", "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.token.endpoint.url", "sasl.oauthbearer.method", "sasl.oauthbearer.scope",
+    "sasl.kerberos.service.name", "sasl.kerberos.principal", "sasl.kerberos.keytab",
+    "ssl.ca.location", "ssl.ca.pem", "ssl.certificate.location", "ssl.certificate.pem", "ssl.key.location",
+    "ssl.key.pem", "ssl.key.password", "ssl.keystore.location", "ssl.keystore.password", "ssl.crl.location",
+    "ssl.cipher.suites", "ssl.endpoint.identification.algorithm", "enable.ssl.certificate.verification",
+    "session.timeout.ms", "heartbeat.interval.ms", "max.poll.interval.ms", "request.timeout.ms",
+    "socket.timeout.ms", "metadata.max.age.ms", "reconnect.backoff.ms", "reconnect.backoff.max.ms", "retry.backoff.ms",
+    "partition.assignment.strategy", "fetch.min.bytes", "fetch.max.bytes", "fetch.wait.max.ms",
+    "max.partition.fetch.bytes", "compression.type", "linger.ms", "batch.size", "message.max.bytes",
+    "transaction.timeout.ms",
+)  # fmt: skip
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole job. `alerts` and `dead_letter` may be unset: no alerts; dead letters go into the state folder."""
+
+    name: str = "stream-rnn"
+    kafka: Kafka = Kafka()
+    source: End
+    event: Event
+    model: Model = Model()
+    sink: End
+    dead_letter: End | None = None
+    alerts: End | None = None
+    state: State = State()
+    limits: Limits = Limits()
+    http: Http = Http()
+    log: Logging = Logging()
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "event": Event,
+    "model": Model,
+    "state": State,
+    "limits": Limits,
+    "http": Http,
+    "log": Logging,
+}
+ENDS = {"source": SOURCES, "sink": SINKS, "dead_letter": SINKS, "alerts": SINKS}
+
+
+def load(
+    path: str | os.PathLike[str] | None, sets: Iterable[str] = (), environ: Mapping[str, str] = os.environ
+) -> Config:
+    """The config file's job, with `--set` texts ("model.k1=4") put over it."""
+    return parse(configfile.read(path, sets, environ))
+
+
+def parse(document: configfile.Document) -> Config:
+    """A document as a checked Config."""
+    sections = ["name", "kafka", *ENDS, *SECTIONS]
+    document.check_names((), document.tree, sections)
+    values: dict[str, Any] = {}
+    if "name" in document.tree:
+        values["name"] = document.convert(
+            ("name",), document.tree["name"], Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]+$")]
+        )
+    if "kafka" in document.tree:
+        values["kafka"] = _kafka(document)
+    for name, struct in SECTIONS.items():
+        if name in document.tree or name == "event":
+            values[name] = document.section((name,), struct)
+    for name, types in ENDS.items():
+        if name in document.tree:
+            values[name] = _end(document, name, types)
+    for name in ("source", "sink"):
+        if name not in values:
+            example = 'type = "file", path = "in.jsonl"' if name == "source" else 'type = "file", path = "out.jsonl"'
+            raise ConfigError(f"{document.where((name,))}: there is no [{name}] section; for example {example}")
+    config = Config(**values)
+    _check(document, config)
+    return config
+
+
+def _end(document: configfile.Document, name: str, types: dict[str, type[Section]]) -> End:
+    """A [source] or a sink's section, by its type."""
+    table = document.table((name,))
+    kind = table.get("type")
+    kinds = [*types, *registry.third_parties("sources" if name == "source" else "sinks")]
+    if not isinstance(kind, str) or kind not in kinds:
+        found = "there is no type" if kind is None else f"type = {kind!r} is not known"
+        hint = configfile.nearest(kind, kinds) if isinstance(kind, str) else ""
+        raise ConfigError(f"{document.where((name, 'type'))}: {name}: {found}; it is one of {', '.join(kinds)}{hint}")
+    struct = types.get(kind)
+    if struct is None:
+        struct = registry.settings_of("sources" if name == "source" else "sinks", kind)
+    return End(kind, document.section((name,), struct, besides=("type",)))
+
+
+def _kafka(document: configfile.Document) -> Kafka:
+    """Dotted names, written with quotes or without; passwords are hidden at once."""
+    flat = configfile.dotted(document.table(("kafka",)))
+    client = document.convert(
+        ("kafka", "client"), flat.pop("client", "kafka-python"), Literal["kafka-python", "confluent"]
+    )
+    document.check_names(("kafka",), flat, ["client", *KAFKA_OPTIONS])
+    options: Options = {}
+    for name, value in flat.items():
+        if not isinstance(value, str | int | float | bool):
+            raise ConfigError(
+                f"{document.where(('kafka', name))}: kafka.{name}: text, a number or true/false is wanted"
+            )
+        options[name] = Secret(str(value)) if configfile.is_secret(name) else value
+    return Kafka(client, options)
+
+
+def _check(document: configfile.Document, config: Config) -> None:
+    """What no field can tell by itself."""
+
+    def refuse(path: tuple[str, ...], text: str) -> None:
+        raise ConfigError(f"{document.where(path)}: {text}")
+
+    event, model = config.event, config.model
+    if event.task == "forecast" and not event.target:
+        refuse(
+            ("event", "target"),
+            'event.target is not set: name the field to forecast, for example target = "temperature"',
+        )
+    if event.task != "forecast" and not (event.label or event.target):
+        refuse(("event", "label"), f"event.label is not set: task = {event.task!r} needs the field with the label")
+    if event.task != "forecast" and event.horizon != 1:
+        refuse(("event", "horizon"), f"event.horizon = {event.horizon}: only forecast has a horizon")
+    if model.k2 < model.k1:
+        refuse(
+            ("model", "k2"),
+            f"model.k2 = {model.k2} is less than k1 = {model.k1}; an update must see all events since the last",
+        )
+    if event.transform is not None and event.transform.count(":") != 1:
+        refuse(("event", "transform"), f'event.transform = {event.transform!r}: write "module:function"')
+    kafka_used = [n for n in ENDS if (end := getattr(config, n)) is not None and end.type == "kafka"]
+    if kafka_used and "bootstrap.servers" not in config.kafka.options:
+        refuse(("kafka", "bootstrap.servers"), f'[{kafka_used[0]}] is Kafka: [kafka] needs "bootstrap.servers"')
+    if (
+        config.source.type == "file"
+        and config.sink.type == "file"
+        and config.source.settings.path == config.sink.settings.path
+    ):
+        refuse(("sink", "path"), "sink.path is the source's own file")
+    if config.http.listen is not None:
+        host, _, port = config.http.listen.rpartition(":")
+        if not host or not port.isdecimal() or not 0 <= int(port) < 65536:
+            refuse(
+                ("http", "listen"),
+                f'http.listen = {config.http.listen!r}: write "address:port", for example "127.0.0.1:8080"',
+            )
+        if host.strip("[]") not in ("127.0.0.1", "localhost", "::1") and config.http.token is None:
+            refuse(
+                ("http", "listen"),
+                f'http.listen = {config.http.listen!r} is open to others: set http.token = "${{NAME}}"',
+            )
+
+
+def live_changes(old: Config, new: Config) -> tuple[dict[str, Any], list[str]]:
+    """What differs: the settings that may change while running ({"model.lr": 1e-4}), and those that may not."""
+    changes: dict[str, Any] = {}
+    refused: list[str] = []
+    for name in Config.__struct_fields__:
+        before, after = getattr(old, name), getattr(new, name)
+        if before == after:
+            continue
+        if name not in SECTIONS:
+            refused.append(name)
+            continue
+        live = configfile.live_fields(SECTIONS[name])
+        for field in before.__struct_fields__:
+            if getattr(before, field) != getattr(after, field):
+                if field in live:
+                    changes[f"{name}.{field}"] = getattr(after, field)
+                else:
+                    refused.append(f"{name}.{field}")
+    return changes, refused
+
+
+def markdown() -> str:
+    """The table of all settings, for docs/configuration.md."""
+    lines = [
+        "Made from the code by `python -m stream_rnn.config`; do not edit.",
+        "",
+        "`name`: the job's name (letters, digits, `.`, `_`, `-`): consumer group and transactional id unless given.",
+        "Default `stream-rnn`.",
+        "",
+    ]
+    for name, struct in SECTIONS.items():
+        lines += configfile.table_of(f"[{name}]", struct)
+    for title, types in (("[source]", SOURCES), ("[sink], [dead_letter], [alerts]", SINKS)):
+        for kind, struct in types.items():
+            lines += configfile.table_of(f'{title}, type = "{kind}"', struct)
+    lines += ["### [kafka]", "", str(Kafka.__doc__), "", "`client`: `kafka-python` (default) or `confluent`.", ""]
+    lines += [", ".join(f"`{o}`" for o in KAFKA_OPTIONS) + ".", ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")
