@@ -96,11 +96,13 @@ class Scores:
 
     def __init__(self, targets: int, horizon: int = 1) -> None:
         self.sums = np.zeros((1, len(self._FIELDS), targets, horizon))
+        self.labels = 0  # actual values seen
 
     def add(self, slots: Int64s, actual: Floats, said: Floats, last: Floats) -> None:
         """Take in a block: slots (n,), actual (n, T), said and last (n, T, H)."""
         if len(slots) == 0:
             return
+        self.labels += int((~np.isnan(actual)).sum())
         error = said - actual[:, :, None]
         naive = last - actual[:, :, None]
         scored = ~np.isnan(error)
@@ -108,7 +110,9 @@ class Scores:
         error[~scored] = 0.0
         naive[~both] = 0.0
         size, naive_size = np.abs(error), np.abs(naive)
-        terms = np.stack([scored, size, size**2, both, size * both, (size * both) ** 2, naive_size, naive_size**2], axis=1)
+        terms = np.stack(
+            [scored, size, size**2, both, size * both, (size * both) ** 2, naive_size, naive_size**2], axis=1
+        )
         top = int(slots.max())
         if top == 0:
             self.sums[0] += terms.sum(axis=0)

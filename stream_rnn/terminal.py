@@ -10,11 +10,13 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stream_rnn.ticks import nice_ticks, number
 
 Floats = NDArray[np.float64]
 
@@ -30,13 +32,18 @@ def paint(text: str, style: str) -> str:
     return f"\x1b[{style}m{text}\x1b[0m" if style and text and "NO_COLOR" not in os.environ else text
 
 
+def bare(text: str) -> str:
+    """The text without its escapes."""
+    return _ESCAPE.sub("", text)
+
+
 def length(text: str) -> int:
     """Cells that a text takes, escapes not counted.
 
     >>> length(paint("ab", BLUE))
     2
     """
-    return len(_ESCAPE.sub("", text))
+    return len(bare(text))
 
 
 def spread(left: str, right: str, width: int) -> str:
@@ -108,7 +115,7 @@ def chart(
     rows: int,
     x_span: tuple[float, float],
     y_span: tuple[float, float],
-    x_label: Callable[[float], str],
+    x_ticks: Sequence[tuple[float, str]],
     mark: float | None = None,
 ) -> list[str]:
     """`rows` + 1 lines of text: curves with labels on the left and below; `mark` draws an upright at an x."""
@@ -123,9 +130,14 @@ def chart(
     for curve in curves:
         before: tuple[int, int] | None = None
         for x, y in zip(*thinned(curve.x, curve.y, x_span, 2 * canvas.columns), strict=True):
-            here = None if math.isnan(y) else (round((x - x0) * across), round((min(max(y, y0), y1) - y0) * -down) + height)
+            here = (
+                None
+                if math.isnan(y)
+                else (round((x - x0) * across), round((min(max(y, y0), y1) - y0) * -down) + height)
+            )
             if here is not None:
-                canvas.line(*(before or here), *here, curve.style)
+                x_from, y_from = before or here
+                canvas.line(x_from, y_from, *here, curve.style)
             before = here
     ticks = {round((y1 - v) * down) // 4: number(v) for v in nice_ticks(y0, y1, max(2, rows // 3))}
     lines = []
@@ -134,8 +146,7 @@ def chart(
         lines.append(paint(f"{label:>{gutter - 2}} {'┤' if label else '│'}", FAINT) + drawn)
     axis = [" "] * canvas.columns
     free = 0
-    for x in _tick_places(x0, x1, canvas.columns, x_label):
-        label = x_label(x)
+    for x, label in x_ticks:
         start = round((x - x0) * across / 2) - len(label) // 2
         if start >= free and start + len(label) <= canvas.columns:
             axis[start : start + len(label)] = label
@@ -158,43 +169,6 @@ def thinned(x: Floats, y: Floats, span: tuple[float, float], columns: int) -> tu
         else:
             keep += sorted({start + int(np.nanargmin(part)), start + int(np.nanargmax(part))})
     return x[keep], y[keep]
-
-
-def nice_ticks(low: float, high: float, count: int) -> list[float]:
-    """Round numbers within [low, high], about `count` of them.
-
-    >>> nice_ticks(37, 413, 4)
-    [100.0, 200.0, 300.0, 400.0]
-    """
-    span = high - low
-    if not (span > 0 and math.isfinite(span)):
-        return [low] if math.isfinite(low) else []
-    raw = span / max(count, 1)
-    unit = 10.0 ** math.floor(math.log10(raw))
-    step = next((m * unit for m in (1, 2, 2.5, 5) if m * unit >= raw * 0.999), 10 * unit)
-    first = math.ceil(low / step - 1e-9)
-    return [round(i * step, 12) + 0.0 for i in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def number(value: float) -> str:
-    """A number in at most five characters or so.
-
-    >>> [number(v) for v in (0, 0.25, 15, 1500, 20000, 2.5e6, 1e12, 1e-9)]
-    ['0', '0.25', '15', '1500', '20k', '2.5M', '1e12', '1e-9']
-    """
-    size = abs(value)
-    if size and not 1e-3 <= size < 1e9:
-        return f"{value:.0e}".replace("e+", "e").replace("e0", "e").replace("e-0", "e-")
-    for floor, unit, suffix in ((1e6, 1e6, "M"), (1e4, 1e3, "k")):
-        if size >= floor:
-            return f"{value / unit:g}{suffix}"
-    return f"{value:.4g}"
-
-
-def _tick_places(x0: float, x1: float, columns: int, label: Callable[[float], str]) -> list[float]:
-    room = max(len(label(x0)), len(label(x1))) + 4
-    count = max(2, columns // room)
-    return [x0 + (x1 - x0) * i / count for i in range(count + 1)]
 
 
 class Screen:

@@ -154,7 +154,7 @@ class Series(NamedTuple):
 class Album:
     """Everything that a plot or a report shows: a few series in full, and every target's errors as a whole."""
 
-    def __init__(self, targets: list[str], most_series: int = 6) -> None:
+    def __init__(self, targets: list[str], most_series: int = 4) -> None:
         self.targets = targets
         self.most_keys = max(1, most_series // len(targets))
         self.series: list[Series] = []
@@ -180,3 +180,10 @@ class Album:
             mine = slots == slot
             series.trace.add(time[mine], actual[mine, j], said[mine, j], last[mine, j])
 
+
+def axis(points: dict[str, Floats]) -> tuple[Floats, bool]:
+    """x of bins or a tail, and whether it is times: event numbers where a time is missing or steps back."""
+    time = points["time"]
+    if len(time) > 1 and np.isfinite(time).all() and (np.diff(time) >= 0).all() and time[-1] > time[0]:
+        return time, True
+    return points["event"] + 1, False
