@@ -102,7 +102,7 @@ class KeySpace:
         try:
             return self.slots.get(key, -1)
         except TypeError:  # unhashable
-            check_key(key)
+            plain_key(key)
             raise
 
     def enter(self, key: Key) -> int:
@@ -129,7 +129,7 @@ class KeySpace:
             slots = np.fromiter(map(self.slots.__getitem__, keys), np.int64, n)
         except (KeyError, TypeError):
             for key in keys:  # all of them before any is made: a refused block leaves nothing behind
-                check_key(key)
+                plain_key(key)
             fit = [True] * n if usable is None else usable()
             slots = np.empty(n, np.int64)
             for e, key in enumerate(keys):
@@ -142,7 +142,7 @@ class KeySpace:
         return slots
 
     def _new(self, key: Key) -> int:
-        check_key(key)
+        key = plain_key(key)
         if self._free:
             slot, used = self._free.pop(), True
             self.keys[slot] = key
@@ -200,16 +200,27 @@ class KeySpace:
             self.put(key, state)
 
 
-def check_key(key: Key) -> None:
-    """Refuse what cannot be written down and read back the same.
+def plain_key(key: Key) -> Key:
+    """The key in Python's own types; what cannot be written down and read back the same is refused.
 
-    >>> check_key(("a", 1)); check_key(1.5)
+    >>> plain_key(("a", np.int64(1)))
+    ('a', 1)
+    >>> plain_key(1.5)
     Traceback (most recent call last):
     TypeError: key 1.5 is a float; a key is a str, an int, bytes, None or a tuple of those
     """
-    if isinstance(key, tuple):
-        for part in key:
-            check_key(part)
-    elif isinstance(key, bool) or not (key is None or isinstance(key, (str, int, bytes))):
+    if isinstance(key, np.generic):
+        key = key.item()
+    if type(key) is tuple:
+        return tuple(map(plain_key, key))
+    if type(key) is int and not -(2**63) <= key < 2**64:
+        raise ValueError(f"key {key} has more than 64 bits; make it a str")
+    if type(key) is str and not key.isascii():
+        try:
+            key.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"key {key!r} is no valid Unicode; make it bytes") from None
+    if type(key) not in (str, int, bytes, type(None)):
         kind = type(key).__name__
         raise TypeError(f"key {key!r} is a {kind}; a key is a str, an int, bytes, None or a tuple of those")
+    return key

@@ -55,6 +55,10 @@ def _number(name: str, value: Any, low: float, high: float = math.inf, *, open_l
     return float(value)
 
 
+def _weight(value: Any) -> float:
+    return value if type(value) is float and 0 <= value < math.inf else _number("weight", value, 0)
+
+
 def _choice(name: str, value: Any, choices: Sequence[str]) -> str:
     if value not in choices:
         raise ConfigError(f"{name} = {value!r}: it must be one of {', '.join(map(repr, choices))}")
@@ -263,12 +267,12 @@ class Learner:
             self._context[at.C_LR] = self._rates.ctypes.data
 
     def _extend_rates(self, n: int) -> None:
-        """Tabulate the lr function for the next n updates and one."""
+        """Tabulate the lr function for n events; one makes at most two updates, one that was due and its own."""
         assert callable(self._lr)
         now, first = int(self._counters[at.N_UPDATES]), int(self._context[at.C_LR_FROM])
-        if first <= now and now + n < first + len(self._rates):
+        if first <= now and now + 2 * n <= first + len(self._rates):
             return
-        self._rates = np.array([_number(f"lr({u})", self._lr(u), 0) for u in range(now, now + max(n + 1, 1024))])
+        self._rates = np.array([_number(f"lr({u})", self._lr(u), 0) for u in range(now, now + max(2 * n, 1024))])
         self._context[at.C_LR_FROM] = now
         self._context[at.C_LR] = self._rates.ctypes.data
 
@@ -304,7 +308,7 @@ class Learner:
             y_at = self._no_label_address
         else:
             self._take_y(y)
-            self._weight[0] = weight
+            self._weight[0] = _weight(weight)
         slot = self.keyspace.find(key)
         if slot >= 0:
             self.keyspace.touch(slot)
@@ -327,7 +331,7 @@ class Learner:
 
         A second label for an entry that still waits takes the place of the first.
         """
-        back = _whole("back", back, 0)
+        back, weight = _whole("back", back, 0), _weight(weight)
         slot_at, _, y_at, weight_at, _ = self._one
         self._take_y(y)
         slot = self.keyspace.find(key)
@@ -409,14 +413,19 @@ class Learner:
             wanted = "(n,) class indices" if self.input_kind == "classes" else f"(n, {self.inputs})"
             raise ConfigError(f"X has shape {x.shape}: it must be {wanted}")
         n = len(x)
-        y = np.full((n, self.label_width), np.nan, np.float32) if Y is None else self._cast("Y", Y)
+        name = "labels" if mode == at.ADVANCE else "Y"
+        y = np.full((n, self.label_width), np.nan, np.float32) if Y is None else self._cast(name, Y)
         if y.ndim == 1 and self.label_width == 1:
             y = y[:, None]
         if y.shape != (n, self.label_width):
-            raise ConfigError(f"Y has shape {y.shape}: for {n} events it must be ({n}, {self.label_width})")
+            raise ConfigError(f"{name} has shape {y.shape}: for {n} events it must be ({n}, {self.label_width})")
         w = np.ones(n, np.float32) if weights is None else self._cast("weights", weights)
         if w.shape != (n,):
             raise ConfigError(f"weights has shape {w.shape}: for {n} events it must be ({n},)")
+        if weights is not None and not (fit := (w >= 0) & (w < np.inf)).all():
+            raise ConfigError(f"weights holds {w[~fit][0]}: a weight is a number of at least 0")
+        if isinstance(keys, np.ndarray):
+            keys = keys.tolist()
         if keys is not None and len(keys) != n:
             raise ConfigError(f"keys has {len(keys)} entries for {n} events")
         slots = self.keyspace.enter_many([None] * n if keys is None else keys, lambda: self._usable(x, y))

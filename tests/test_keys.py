@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_rnn.blob import pack_key, unpack_key
 from stream_rnn.errors import StateMismatch
-from stream_rnn.keys import KeySpace, Rows, check_key
+from stream_rnn.keys import KeySpace, Rows, plain_key
+from stream_rnn.records import Key
 
 TEMPLATE = np.array([1.5, -0.0, np.nan], np.float64)
 
@@ -123,9 +125,26 @@ def test_tables_come_before_keys_and_once() -> None:
         keys.table("late", np.float32, 1)
 
 
-@pytest.mark.parametrize("key", ["", "a", 0, -(10**30), b"", None, (), ("a", (1, b"x", None))])
-def test_usable_keys(key: object) -> None:
-    check_key(key)  # type: ignore[arg-type]
+@pytest.mark.parametrize("key", ["", "ä", 0, -(2**63), 2**64 - 1, b"", None, (), ("a", (1, b"x", None))])
+def test_usable_keys(key: Key) -> None:
+    assert plain_key(key) == key
+    assert unpack_key(pack_key(key)) == key
+
+
+@pytest.mark.parametrize("key", [np.str_("a"), np.int64(1), np.uint8(7), ("a", np.int32(2))])
+def test_numpy_keys_are_kept_in_plain_types(key: Key) -> None:
+    keys = space()
+    slot = keys.enter(key)
+    assert keys.enter(key) == slot == keys.find(unpack_key(pack_key(keys.keys[slot])))
+    assert keys.keys[slot] == key
+
+
+@pytest.mark.parametrize("key", [2**64, -(2**63) - 1, ("a", 10**30), "\ud800"])
+def test_keys_that_could_not_be_saved_are_refused(key: Key) -> None:
+    keys = space()
+    with pytest.raises(ValueError, match="make it"):
+        keys.enter(key)
+    assert len(keys) == 0
 
 
 @pytest.mark.parametrize(
