@@ -12,12 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import naive
 import numpy as np
 import numpy.testing as npt
 import pytest
 import torch
 
-from stream_rnn.errors import ConfigError, StateError
+from stream_rnn.errors import ConfigError, StateError, StateMismatch
+from stream_rnn.keys import KeySpace
 from stream_rnn.learner import Learner
 
 CELLS = ["gru", "lstm", "elman"]
@@ -248,6 +250,37 @@ def test_what_is_not_a_saved_learner_is_refused(spoil: Callable[[bytes], bytes])
         Learner.from_bytes(spoil(learner.to_bytes()))
 
 
+def test_shared_arrays_and_key_states_are_all_there_is() -> None:
+    """What a store does: the shared arrays, then the rows of the keys that changed."""
+    X, Y, keys = stream(80)
+    whole, store = made(), {}
+    for c in cuts(50, 3):
+        whole.step_many(X[c], Y[c], [keys[t] for t in c])
+        store |= {k: whole.keyspace.get(k) for k in whole.keyspace.changed_keys()}
+        whole.keyspace.clear_changed()
+    other = made(seed=5)
+    other.step_many(X[:7], Y[:7], keys[:7])
+    other.load_shared({n: a.copy() for n, a in whole.shared_arrays().items()})
+    other.keyspace.load(store.items())
+    npt.assert_array_equal(other.step_many(X[50:], Y[50:], keys[50:]), whole.step_many(X[50:], Y[50:], keys[50:]))
+    assert other.counters == whole.counters
+    with pytest.raises(StateMismatch, match="weights"):
+        Learner(I, O, hidden=H + 16).load_shared(whole.shared_arrays())
+
+
+def test_learners_that_share_their_keys_learn_as_if_alone() -> None:
+    X, Y, keys = stream(60)
+    space = KeySpace()
+    together = [made("gru", keyspace=space), made("lstm", k1=2, keyspace=space)]
+    alone = [made("gru"), made("lstm", k1=2)]
+    for t, key in enumerate(keys):
+        for a, b in zip(together, alone, strict=True):
+            npt.assert_array_equal(a.step(X[t], Y[t], key), b.step(X[t], Y[t], key))
+    for a, b in zip(together, alone, strict=True):
+        assert_same(a.parameters, b.parameters)
+    assert len(space) == 3
+
+
 # what changes nothing
 
 
@@ -440,6 +473,21 @@ def test_predicts_as_torch_with_the_same_parameters(cell: str) -> None:
     other.load_parameters(learner.parameters)
     assert_same(other.parameters, learner.parameters)
     npt.assert_allclose(np.stack([other.advance(x) for x in X]), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])  # 30: most gates are shut or open for good
+@pytest.mark.parametrize("inputs, hidden, outputs", [(1, 1, 1), (3, 16, 2), (7, 20, 17), (40, 129, 3)])
+@pytest.mark.parametrize("cell", CELLS)
+def test_steps_are_the_printed_formulas(cell: str, inputs: int, hidden: int, outputs: int, scale: float) -> None:
+    rng = np.random.default_rng(7)
+    learner = Learner(inputs, outputs, cell=cell, hidden=hidden)
+    W, U, b, c, V, d = (a.astype(np.float64) for a in learner.parameters.values())
+    state = np.zeros((2, hidden) if cell == "lstm" else hidden)
+    for x in (rng.normal(size=(5, inputs)) * scale).astype(np.float32):
+        y_hat = learner.advance(x)
+        state = naive.STEP[cell](x.astype(np.float64), state, W, U, b, c)
+        npt.assert_allclose(learner.state(), state, atol=2e-6 * max(1, scale))
+        npt.assert_allclose(y_hat, V @ naive.hidden(state) + d, atol=4e-6 * max(1, scale))
 
 
 @pytest.mark.parametrize("cell", CELLS)
