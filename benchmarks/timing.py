@@ -49,7 +49,10 @@ def summary(samples_us: list[float]) -> Timing:
     return Timing(ordered[0], statistics.median(ordered), ordered[int(0.9 * (len(ordered) - 1))])
 
 
-def timed(run: Callable[[int], float | None], n: int) -> float:
+Run = Callable[[int], float | None]
+
+
+def timed(run: Run, n: int) -> float:
     """Seconds of run(n); a run that measures itself (in another process) returns its own."""
     start = time.perf_counter()
     own = run(n)
@@ -57,36 +60,29 @@ def timed(run: Callable[[int], float | None], n: int) -> float:
 
 
 def take_turns(
-    contestants: dict[str, Callable[[int], float | None]],
-    *,
-    granule: int = 1,
-    chunk_s: float = 1e-3,
-    budget_s: float = 2.0,
-    chunks: int = 200,
+    contestants: dict[str, tuple[Run, int]], *, chunk_s: float = 1e-3, budget_s: float = 2.0, chunks: int = 300
 ) -> dict[str, Timing]:
     """µs an event of each contestant, from interleaved chunks.
 
-    A contestant is a function that takes n further events through, n a multiple of `granule` (so that every chunk
-    holds its share of updates). Each gets `budget_s` at most, and at least eight chunks.
+    A contestant is a function that takes n further events through and what n must be a multiple of (so that every
+    chunk holds its share of updates). Each is timed for `budget_s`, at most `chunks` chunks and at least eight.
     """
     sizes = {}
-    for name, run in contestants.items():
+    for name, (run, granule) in contestants.items():
         run(granule)  # compiles, fills caches
-        one = min(timed(run, granule) for _ in range(3))
-        sizes[name] = granule * max(1, round(chunk_s / max(one, 1e-9)))
-        if sizes[name] > granule:  # the first estimate counted the call
-            more = timed(run, sizes[name])
-            sizes[name] = granule * max(1, round(chunk_s / max(more, 1e-9) * sizes[name] / granule))
+        n = granule
+        for _ in range(2):  # twice: the first estimate counts the call itself
+            one = min(timed(run, n) for _ in range(3)) / n
+            n = granule * max(1, round(chunk_s / one / granule))
+        sizes[name] = n
     samples: dict[str, list[float]] = {name: [] for name in contestants}
     spent = dict.fromkeys(contestants, 0.0)
     for turn in range(chunks):
-        for name, run in contestants.items():
-            if turn >= 8 and spent[name] > budget_s:
-                continue
-            n = sizes[name]
-            seconds = timed(run, n)
-            spent[name] += seconds
-            samples[name].append(seconds / n * 1e6)
+        for name, (run, _) in contestants.items():
+            if turn < 8 or spent[name] < budget_s:
+                seconds = timed(run, sizes[name])
+                spent[name] += seconds
+                samples[name].append(seconds / sizes[name] * 1e6)
     return {name: summary(s) for name, s in samples.items()}
 
 
