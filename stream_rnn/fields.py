@@ -208,14 +208,14 @@ class Fields:
             place = self.places.get(name)
             if place is not None:
                 series, wrong = buckets(column) if place.text else numbers(column)
-                self.masked += sum(map(good.__getitem__, wrong))
+                self.masked += _count(good, wrong)
                 found[name] = series
             elif self.named is not None or not set(map(type, column)) <= _TEXTS:
                 first, text, series, wrong = self._newcomer(column, good)
                 if first >= 0:
                     new.append((first, name, text, series, wrong))
                 elif self.named is not None:
-                    self.masked += sum(map(good.__getitem__, wrong))
+                    self.masked += _count(good, wrong)
         cuts: list[tuple[int, int]] = []
         for first, name, text, series, wrong in sorted(new, key=lambda c: c[:2]):
             if self.named is None and len(self.places) >= self.max_features:
@@ -223,7 +223,8 @@ class Fields:
                 continue
             self._place(name, text)
             found[name] = series
-            self.masked += sum(bool(good[row]) for row in wrong if row > first or self.named is not None)
+            late = [row for row in wrong if row > first or self.named is not None]
+            self.masked += _count(good, late)
             cuts.append((int(good[:first].sum()), self.units))
         return found, cuts
 
@@ -402,6 +403,11 @@ def _seconds(epoch: Floats) -> Floats:
 def _first(usable: NDArray[np.bool_]) -> int:
     """The first row that is True, or -1."""
     return int(usable.argmax()) if usable.any() else -1
+
+
+def _count(usable: NDArray[np.bool_], rows: list[int]) -> int:
+    """How many of the rows are True."""
+    return sum(bool(usable[row]) for row in rows)
 
 
 def _small(column: Column) -> bool:

@@ -126,6 +126,7 @@ class Forecaster:
         """Take rows start … stop - 1 through: the model has room for their features."""
         keys, time, values = block.keys[start:stop], block.time[start:stop], block.values[start:stop]
         slots = self.keyspace.enter_many(keys)
+        self.keyspace.clock -= len(keys)  # the learner enters them too, and an event counts once
         inputs = self.features.read(slots, time, values, *self.fields.layout())
         forecast = self._forecast(keys, inputs)
         predicted = self.features.settle(slots, forecast)
