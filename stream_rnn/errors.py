@@ -9,7 +9,10 @@
     │   └── StateBusy                 another process owns it
     ├── RecoveryError                 position and outputs disagree; says what the choices are
     ├── SourceError, SinkError        a stream's other end failed in a way that a retry cannot mend
+    │   ├── SourceGap                 what should come next is gone: the engine stops or skips (state.on_gap)
     │   └── SinkFenced                another owner has taken the shard: drop it without writing
+    ├── Unavailable                   a stream's other end does not answer, or what it did last is not known:
+    │                                 close the shard, wait, open it again from its checkpoint
     └── UnsupportedCPU                neither AVX2 + FMA nor 64-bit Arm
 
 Bad events in a running stream are not errors: they are counted and dead-lettered (records.BadEvent).
@@ -52,12 +55,24 @@ class SourceError(StreamRnnError):
     """A source failed in a way that a retry cannot mend."""
 
 
+class SourceGap(SourceError):
+    """Records that were not read yet are gone from the source; the next there is begins at `resume_at`."""
+
+    def __init__(self, text: str, resume_at: tuple[int, ...]) -> None:
+        super().__init__(text)
+        self.resume_at = resume_at
+
+
 class SinkError(StreamRnnError):
     """A sink failed in a way that a retry cannot mend."""
 
 
 class SinkFenced(SinkError):
     """Another owner has taken this shard."""
+
+
+class Unavailable(StreamRnnError):
+    """A stream's other end does not answer now; whether the last commit took effect may be unknown."""
 
 
 class UnsupportedCPU(StreamRnnError):
