@@ -118,7 +118,7 @@ def _eval(commands: Any) -> None:
         "eval",
         help="how well would it forecast this file?",
         description="Reads a file from its first row to its last. Each row is forecast before it is seen, scored "
-        "against what came and against the last value, then learnt: the scores are those of a live run, beginning included.",
+        "against what came and against the last value, then learnt: the scores of a live run, from its very beginning.",
         epilog=_EVAL_EPILOG,
     )
     command.add_argument("file", metavar="FILE", help="CSV, JSON lines or Parquet, also with .gz; - is standard input")

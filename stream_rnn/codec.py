@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from stream_rnn import csvtext
+from stream_rnn import csvblock, csvtext
 from stream_rnn.errors import ConfigError
 from stream_rnn.records import BadEvent, Event, Record
 
@@ -74,7 +74,8 @@ class Codec:
 
     def decode(self, records: Sequence[Record]) -> list[Event | BadEvent]:
         """One event or BadEvent a record, in order."""
-        return [self._one(record) for record in records]
+        events = self._csv_block(records) if self.format == "csv" and len(records) > 1 else None
+        return [self._one(record) for record in records] if events is None else events
 
     def _one(self, record: Record) -> Event | BadEvent:
         value = record.value
@@ -146,6 +147,20 @@ class Codec:
             cell = row[i]
             event[name] = (cell or None) if is_text else number_or_text(cell)
         return event
+
+    def _csv_block(self, records: Sequence[Record]) -> list[Event | BadEvent] | None:
+        """A regular block of rows at once, else None."""
+        values = [r.value for r in records]
+        headers = records[0].headers
+        if set(map(type, values)) != {bytes} or not all(r.headers is headers for r in records):
+            return None
+        if self._key or self._timestamp or (self.max_bytes or 0) < max(map(len, values)) and self.max_bytes is not None:
+            return None
+        try:
+            plan = self._csv_plan(records[0])
+        except _BAD:
+            return None
+        return csvblock.events(values, *plan, number_or_text)
 
     def _csv_plan(self, record: Record) -> tuple[str, int, list[tuple[int, str, bool]]]:
         """How to take a row apart: delimiter, columns in all, those wanted (index, name, stays text)."""
