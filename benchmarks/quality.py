@@ -95,7 +95,8 @@ def read(path: Path, stream: Stream, limit: int | None) -> list[Event]:
 
 def evaluate(stream: Stream, events: list[Event], horizon: int, **settings: Any) -> Outcome:
     """One pass over a stream."""
-    model = Forecaster(stream.target, key=stream.key, time=stream.time, horizon=horizon, ignore=stream.ignore, **settings)
+    fields = {"key": stream.key, "time": stream.time, "ignore": stream.ignore}
+    model = Forecaster(stream.target, horizon=horizon, **fields, **settings)
     T = len(model.targets)
     pairs, ours, seasonal = Pairs(T, horizon), Scores(T, horizon), Scores(T, horizon)
     season = Season(stream.season, horizon) if stream.season else None
@@ -124,7 +125,8 @@ def evaluate(stream: Stream, events: list[Event], horizon: int, **settings: Any)
     for j, target in enumerate(model.targets):
         s = ours.summary(target=j, step=1)
         errors.append((target, s["mae"], s["rmse"]))
-    return Outcome(by_step(ours), by_step(seasonal), errors, ours.score()["series"], seconds / max(1, len(events)) * 1e6)
+    us = seconds / max(1, len(events)) * 1e6
+    return Outcome(by_step(ours), by_step(seasonal), errors, ours.score()["series"], us)
 
 
 class Season:
@@ -168,7 +170,7 @@ def show(value: tuple[float, float]) -> str:
 
 def one_step(runs: dict[Stream, Callable[[int], Outcome]], seeds: int, barred: bool) -> bool:
     """Table of the streams one step ahead; whether every bar holds."""
-    print(f"{'stream':26s} {'series':>6s} {'score':>12s} {'seasonal':>12s} {'µs/event':>9s}  MAE, RMSE in units of each target")
+    print(f"{'stream':26s} {'series':>6s} {'score':>12s} {'seasonal':>12s} {'µs/event':>9s}  each target's MAE, RMSE")
     scores: list[list[tuple[float, float]]] = []
     holds = True
     for stream, run in runs.items():
@@ -179,14 +181,16 @@ def one_step(runs: dict[Stream, Callable[[int], Outcome]], seeds: int, barred: b
         errors = ", ".join(f"{t} {mae:.4g} {rmse:.4g}" for t, mae, rmse in outcomes[0].errors[:3])
         word = verdict(middle(mine), STREAM_BAR) if barred else ""
         holds &= word != "MISS"
+        more = " …" if len(outcomes[0].errors) > 3 else ""
         print(f"{stream.name:26s} {outcomes[0].series:6d} {show(middle(mine)):>12s} {seasonal:>12s} "
-              f"{min(o.us for o in outcomes):9.1f}  {errors}{' …' if len(outcomes[0].errors) > 3 else ''} {word}", flush=True)  # fmt: skip
+              f"{min(o.us for o in outcomes):9.1f}  {errors}{more} {word}", flush=True)  # fmt: skip
     each = [geometric(seed) for seed in zip(*scores, strict=True)]
     total = middle(each)
     word = verdict(total, GM_BAR) if barred else ""
     spread = f", over {seeds} seeds {min(each)[0]:.4f} … {max(each)[0]:.4f}" if seeds > 1 else ""
-    bars = f"   bar {show(GM_BAR)} {word}, every stream below {show(STREAM_BAR)} {'ok' if holds else 'MISS'}" if barred else ""
-    print(f"{'geometric mean':26s} {'':6s} {total[0]:.4f}/{total[1]:.4f}{spread}{bars}")
+    print(f"{'geometric mean':26s} {'':6s} {total[0]:.4f}/{total[1]:.4f}{spread}")
+    if barred:
+        print(f"bars: geometric mean {show(GM_BAR)} {word}; streams {show(STREAM_BAR)} {'ok' if holds else 'MISS'}")
     return holds and word != "MISS"
 
 
@@ -227,10 +231,10 @@ def main() -> int:
 
     files = sorted(args.folder.glob("*.csv")) if args.folder.is_dir() else []
     if args.target:
-        streams: Sequence[Stream] = [Stream(f.name, tuple(args.target), args.key, args.time, args.season) for f in files
-                                     if set(args.target) <= set(f.open(encoding="utf-8").readline().strip().split(","))]  # fmt: skip
+        with_it = [f for f in files if set(args.target) <= set(FileSource(f).columns or ())]
+        streams = [Stream(f.name, tuple(args.target), args.key, args.time, args.season) for f in with_it]
     else:
-        streams = [s for s in EIGHT if (args.folder / s.file).exists()]
+        streams = [s for s in EIGHT if s.file in {f.name for f in files}]
     wanted = args.only.split(",") if args.only else list(AHEAD) if args.horizon > 1 and not args.target else [""]
     streams = [s for s in streams if any(w in s.name for w in wanted)]
     if not streams:

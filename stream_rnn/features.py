@@ -1,7 +1,8 @@
-"""Features: columns of a block → a network's inputs and labels in each series' own running units. One compiled pass.
+"""Features: columns of a block → a network's inputs and labels, in each series' own running units.
 
 Per key and series, from what is known up to and including an event: the last value L, a running mean M and
-standard deviation S (half-life 500 values), and D, the running root mean square of its steps, at least 1 % of S.
+standard deviation S (half-life 500 values), and D, the running root mean square of its steps, at most 5 times a
+typical recent step, so that one jump or a sensor in other units does not blind it for thousands of events.
 Times of day have a profile: for each half-hour of a weekday and of a weekend day the usual step and level there
 (running means), and the newest level there on any day.
 
@@ -19,53 +20,41 @@ A network's inputs at an event, in order (T targets, U units of features), all w
     3 T    usual step and usual level less L at the expected time, and the regression's forecast, in D
     2 U    numeric features: level and newest step, standardised; text: one hot of 8; 0 where missing
 The expected time is the event's plus the median of the key's last five intervals: the coming event's own time
-is never used. Labels of output (target j, step i), at j n + i, belong to the key's step made i + 1 events ago.
+is never used. Labels of output j n + i (target j, i + 1 of n steps ahead) belong to the step made i + 1 events ago.
 
-Letters: e event, j target, i step ahead from 0, n horizon. State is float64, and plain loops keep its bits.
+State is float64 and the pass (kernels/series.py) plain loops, so the bits stay whatever the blocks.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_rnn.kernels.cache import compiled
+from stream_rnn.kernels.rls import rls_template
+from stream_rnn.kernels.series import (
+    BINS,
+    FEATURE_WORDS,
+    HEAD,
+    HISTORY,
+    LAST_TIME,
+    LEVELS,
+    MADE,
+    MADE_WORDS,
+    REACH,
+    READ_BLOCK,
+    REGRESSORS,
+    SETTLE_BLOCK,
+    TIME_INPUTS,
+    read_block,
+    settle_block,
+)
 from stream_rnn.keys import KeySpace, Rows
-from stream_rnn.kernels.cache import kernel
-from stream_rnn.kernels.rls import rls_learn, rls_predict, rls_template, rls_words
-from stream_rnn.kernels.vec import ahead, doubles_at, floats_at
 
 Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]
-
-LIMIT = 6.0  # of an input
-SHARE = 0.5  # of a network's correction, more than one step ahead
-REACH = 10.0  # of a label and of a forecast, in D
-RATE = 1.0 - 0.5 ** (1.0 / 500.0)  # of running means, once they are warm
-SMALLEST = 1e-150  # of a scale; a value of 1e30 over it is still finite
-FORGET = 0.999  # of the regressions
-LAGS = 8
-REGRESSORS = LAGS + 4  # one step ahead; one less from there on
-FIRST, OTHERS = rls_words(REGRESSORS), rls_words(REGRESSORS - 1)
-BINS = 96  # half-hours of a weekday, then of a weekend day
-DAY_BINS = BINS // 2
-BIN_S, BIN_SHIFT_S = 1800.0, 450.0  # shifted, so that usual clock times are away from the edges
-PROFILE_RATE = 0.1
-INTERVALS = 5
-
-# Words of a key's row of series: a head, then a part a target.
-EVENTS, LAST_TIME, MEAN_INTERVAL, N_INTERVALS, RECENT = range(5)
-HEAD = RECENT + INTERVALS
-COUNT, MEAN, VARIANCE, STEPS, HISTORY = range(5)  # STEPS: mean square of the steps
-FORECAST = HISTORY + LAGS  # the newest one-step forecast
-MADE = FORECAST + 1  # n times, what was known when a step was made: L, D and the regressors up to the lags
-MADE_WORDS = 2 + LAGS
-LEVELS = BINS + DAY_BINS  # words of a target's levels: usual ones, then the newest ones
-FEATURE_WORDS = 5  # a unit: count, last value, mean, variance, mean square of the steps
-
-TIME_INPUTS = 11
 
 
 class Inputs(NamedTuple):
@@ -99,6 +88,8 @@ class Features:
             keyspace.table("features", np.float64, max(1, units) * FEATURE_WORDS),
         )
         self._sizes = np.array([targets, horizon, len(part)], np.int64)
+        self._read = compiled(read_block, READ_BLOCK, "the features' kernel")
+        self._settle = compiled(settle_block, SETTLE_BLOCK, "the features' kernel")
 
     @property
     def lags(self) -> list[int]:
@@ -116,13 +107,13 @@ class Features:
             np.empty(n),
             np.empty(n, np.int64),
         )
-        _read(slots, time, values, units, texts, self._sizes, *_addresses(self.tables), *out)
+        self._read(slots, time, values, units, texts, self._sizes, *_addresses(self.tables), *out)
         return out
 
     def settle(self, slots: Int64s, forecast: Floats) -> Floats:
         """Keep a block's one-step forecasts; what each event had been forecast to be, (n, T)."""
         predicted = np.empty((len(slots), self.targets))
-        _settle(slots, forecast, self._sizes, *_addresses(self.tables[:1]), predicted)
+        self._settle(slots, forecast, self._sizes, *_addresses(self.tables[:1]), predicted)
         return predicted
 
 
@@ -133,234 +124,3 @@ def forecasts(base: Floats, scale: Floats, y: NDArray[np.float32]) -> Floats:
 
 def _addresses(tables: tuple[Rows, ...]) -> list[Int64s]:
     return [a for t in tables for a in (t.bases, np.array([t.shift, t.mask, t.stride], np.int64))]
-
-
-@kernel
-def _at(slot, bases, place):
-    return bases[slot >> place[0]] + (slot & place[1]) * place[2]
-
-
-@kernel
-def _within(x, limit):
-    return min(max(x, -limit), limit)
-
-
-@kernel
-def _bin(t):
-    """Half-hour of a weekday (0 … 47) or weekend day (48 … 95)."""
-    day = math.floor((t + BIN_SHIFT_S) / 86400.0)
-    b = int((t + BIN_SHIFT_S - day * 86400.0) / BIN_S)
-    b = min(max(b, 0), BINS // 2 - 1)
-    return b + BINS // 2 if (day + 3.0) % 7.0 >= 5.0 else b
-
-
-@kernel
-def _typical(p, count):
-    """Median (the lower of two) of the last `count` ≤ 5 intervals, by rank."""
-    for a in range(count):
-        below = 0
-        for b in range(count):
-            if p[RECENT + b] < p[RECENT + a] or (p[RECENT + b] == p[RECENT + a] and b < a):
-                below += 1
-        if below == (count - 1) // 2:
-            return p[RECENT + a]
-    return 0.0
-
-
-@kernel
-def _spread(mean, variance):
-    return max(math.sqrt(variance), 1e-9 * abs(mean), SMALLEST)
-
-
-@kernel
-def _step_scale(count, mean, variance, steps):
-    """D; 0 while no step has been seen."""
-    if count < 2.0:
-        return 0.0
-    return max(math.sqrt(steps), 0.01 * _spread(mean, variance))
-
-
-@kernel
-def _profiled(f, levels, steps, b, L, unit):
-    """Write the regressors that depend on the time of day into f: bin b's, less L, in `unit`; 0 where unseen."""
-    usual, newest = levels[b], levels[BINS + b % DAY_BINS]
-    f[LAGS + 1] = 0.0 if math.isnan(usual) else _within((usual - L) / unit, LIMIT)
-    f[LAGS + 2] = 0.0 if math.isnan(newest) else _within((newest - L) / unit, LIMIT)
-    f[LAGS + 3] = _within(steps[2 * b] / unit, LIMIT)
-
-
-@kernel
-def _read(
-    slots, time, values, units, texts, sizes, series_bases, series_place, level_bases, level_place, step_bases, step_place,
-    feature_bases, feature_place, X, labels, base, scale, expected, step,
-):  # fmt: skip
-    T, n, part = sizes
-    at_time = 3 * T
-    at_profile = at_time + TIME_INPUTS
-    at_features = at_profile + 3 * T
-    at_regressions = MADE + MADE_WORDS * n
-    f = np.zeros(REGRESSORS)
-    g = np.empty(REGRESSORS)
-    for e in range(slots.shape[0]):
-        p = doubles_at(_at(slots[e], series_bases, series_place))
-        all_levels = doubles_at(_at(slots[e], level_bases, level_place))
-        all_steps = floats_at(_at(slots[e], step_bases, step_place))
-        t = time[e]
-        timed = not math.isnan(t)
-        done = int(p[EVENTS])
-
-        # Time: a clock that goes back counts as standing still.
-        interval = 0.0
-        if timed:
-            if not math.isnan(p[LAST_TIME]):
-                interval = max(t - p[LAST_TIME], 0.0)
-                capped = min(interval, 5.0 * p[MEAN_INTERVAL]) if p[N_INTERVALS] > 5.0 else interval
-                p[RECENT + int(p[N_INTERVALS]) % INTERVALS] = interval
-                p[N_INTERVALS] += 1.0
-                p[MEAN_INTERVAL] += max(1.0 / p[N_INTERVALS], 0.01) * (capped - p[MEAN_INTERVAL])
-            p[LAST_TIME] = t
-        typical = _typical(p, min(int(p[N_INTERVALS]), INTERVALS))
-        mean = p[MEAN_INTERVAL]
-        if timed and mean > 0.0:
-            X[e, at_time] = _within(math.log((interval + 0.05 * mean) / (1.05 * mean)), LIMIT)
-        coming = t + typical
-        expected[e] = coming if p[N_INTERVALS] > 0.0 else np.nan
-        if timed:
-            day = 2.0 * math.pi * ((coming % 86400.0) / 86400.0)
-            s, c = math.sin(day), math.cos(day)
-            s2, c2 = 2.0 * s * c, c * c - s * s
-            X[e, at_time + 1], X[e, at_time + 2] = s, c
-            X[e, at_time + 3], X[e, at_time + 4] = s2, c2
-            X[e, at_time + 5], X[e, at_time + 6] = s * c2 + c * s2, c * c2 - s * s2
-            week = 2.0 * math.pi * (((coming / 86400.0 + 3.0) % 7.0) / 7.0)
-            s, c = math.sin(week), math.cos(week)
-            X[e, at_time + 7], X[e, at_time + 8] = s, c
-            X[e, at_time + 9], X[e, at_time + 10] = 2.0 * s * c, c * c - s * s
-
-        for j in range(T):
-            o = HEAD + j * part
-            levels = ahead(all_levels, j * LEVELS)
-            steps = ahead(all_steps, j * BINS * 2)
-            y = values[e, j]
-            missing = math.isnan(y)
-            b = _bin(t) if timed else 0
-
-            # Labels for the steps that this value was to be, and their regressions.
-            for i in range(n):
-                labels[e, j * n + i] = np.nan
-                if missing or done <= i:
-                    continue
-                made = o + MADE + MADE_WORDS * ((done - 1 - i) % n)
-                unit = p[made + 1] * math.sqrt(i + 1.0)
-                if not unit > 0.0:  # no scale yet
-                    continue
-                for a in range(LAGS):
-                    f[1 + a] = p[made + 2 + a]
-                f[0] = 1.0
-                if timed:
-                    _profiled(f, levels, steps, b, p[made], unit)
-                else:
-                    f[LAGS + 1], f[LAGS + 2], f[LAGS + 3] = 0.0, 0.0, 0.0
-                F = REGRESSORS if i == 0 else REGRESSORS - 1
-                regression = o + at_regressions + (0 if i == 0 else FIRST + (i - 1) * OTHERS)
-                y_unit = _within((y - p[made]) / unit, REACH)
-                linear = rls_predict(p, regression, f, F)
-                rls_learn(p, regression, f, F, y_unit - linear, FORGET, g)
-                labels[e, j * n + i] = y_unit if i == 0 else _within(y_unit - _within(linear, REACH), REACH)
-
-            if not missing:
-                last = p[o + HISTORY]
-                if timed and p[o + COUNT] > 0.0:
-                    steps[2 * b + 1] += np.float32(1)
-                    rate = max(1.0 / steps[2 * b + 1], PROFILE_RATE)
-                    steps[2 * b] += np.float32(rate * ((y - last) - steps[2 * b]))
-                    levels[b] = y if math.isnan(levels[b]) else levels[b] + rate * (y - levels[b])
-                    levels[BINS + b % DAY_BINS] = y
-                p[o + COUNT] += 1.0
-                if p[o + COUNT] > 1.0:
-                    move = y - last
-                    p[o + STEPS] += max(1.0 / (p[o + COUNT] - 1.0), RATE) * (move * move - p[o + STEPS])
-                rate = max(1.0 / p[o + COUNT], RATE)
-                off = y - p[o + MEAN]
-                p[o + MEAN] += rate * off
-                p[o + VARIANCE] = (1.0 - rate) * (p[o + VARIANCE] + rate * off * off)
-                for l in range(LAGS - 1, 0, -1):
-                    p[o + HISTORY + l] = p[o + HISTORY + l - 1]
-                p[o + HISTORY] = y
-
-            # What is known now: the step to be made.
-            L = p[o + HISTORY]
-            D = _step_scale(p[o + COUNT], p[o + MEAN], p[o + VARIANCE], p[o + STEPS])
-            made = o + MADE + MADE_WORDS * (done % n)
-            p[made] = L
-            p[made + 1] = D
-            if missing:
-                X[e, 3 * j + 2] = 1.0
-            if not D > 0.0:
-                for i in range(n):
-                    base[e, j * n + i] = L
-                    scale[e, j * n + i] = 0.0
-                continue
-            f[0] = 1.0
-            f[1] = _within((L - p[o + MEAN]) / _spread(p[o + MEAN], p[o + VARIANCE]), LIMIT)
-            for l in range(1, LAGS):
-                known = p[o + COUNT] > l
-                f[1 + l] = _within((p[o + HISTORY + l - 1] - p[o + HISTORY + l]) / D, LIMIT) if known else 0.0
-            for a in range(LAGS):
-                p[made + 2 + a] = f[1 + a]
-            for i in range(n):
-                unit = D * math.sqrt(i + 1.0)
-                if timed:
-                    _profiled(f, levels, steps, _bin(t + (i + 1.0) * typical), L, unit)
-                else:
-                    f[LAGS + 1], f[LAGS + 2], f[LAGS + 3] = 0.0, 0.0, 0.0
-                if i == 0:
-                    linear = rls_predict(p, o + at_regressions, f, REGRESSORS)
-                    X[e, 3 * j] = f[1]
-                    X[e, 3 * j + 1] = f[2]
-                    X[e, at_profile + 3 * j] = f[LAGS + 3]
-                    X[e, at_profile + 3 * j + 1] = f[LAGS + 1]
-                    X[e, at_profile + 3 * j + 2] = _within(linear, LIMIT)
-                    base[e, j * n] = L
-                else:
-                    linear = rls_predict(p, o + at_regressions + FIRST + (i - 1) * OTHERS, f, REGRESSORS - 1)
-                    base[e, j * n + i] = L + unit * _within(linear, REACH)
-                scale[e, j * n + i] = unit if i == 0 else SHARE * unit
-
-        k = doubles_at(_at(slots[e], feature_bases, feature_place))
-        for s in range(units.shape[0]):
-            y = values[e, T + s]
-            if math.isnan(y):
-                continue
-            x = at_features + 2 * units[s]
-            if texts[s] != 0:
-                X[e, x + int(y)] = 1.0
-                continue
-            o = FEATURE_WORDS * units[s]
-            k[o] += 1.0
-            rate = max(1.0 / k[o], RATE)
-            move = 0.0
-            if k[o] > 1.0:
-                move = y - k[o + 1]
-                k[o + 4] += max(1.0 / (k[o] - 1.0), RATE) * (move * move - k[o + 4])
-            k[o + 1] = y
-            off = y - k[o + 2]
-            k[o + 2] += rate * off
-            k[o + 3] = (1.0 - rate) * (k[o + 3] + rate * off * off)
-            D = _step_scale(k[o], k[o + 2], k[o + 3], k[o + 4])
-            if D > 0.0:
-                X[e, x] = _within((y - k[o + 2]) / _spread(k[o + 2], k[o + 3]), LIMIT)
-                X[e, x + 1] = _within(move / D, LIMIT)
-        p[EVENTS] += 1.0
-        step[e] = done + 1
-
-
-@kernel
-def _settle(slots, forecast, sizes, bases, place, predicted):
-    T, n, part = sizes
-    for e in range(slots.shape[0]):
-        p = doubles_at(_at(slots[e], bases, place))
-        for j in range(T):
-            at = HEAD + j * part + FORECAST
-            predicted[e, j] = p[at]
-            p[at] = forecast[e, j * n]

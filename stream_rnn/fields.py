@@ -30,6 +30,7 @@ from stream_rnn.errors import ConfigError, StateMismatch
 from stream_rnn.records import BadEvent, Event, Key
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 Column = Sequence[Any]
 
 LARGEST = 1e30  # of a value: its steps still fit a float32, and its square over the smallest scale a float64
@@ -197,7 +198,9 @@ class Fields:
                    "or null where it is missing")  # fmt: skip
         return series
 
-    def _features(self, columns: dict[str, Column], good: NDArray[np.bool_]) -> tuple[dict[str, Floats], list[tuple[int, int]]]:
+    def _features(
+        self, columns: dict[str, Column], good: Flags
+    ) -> tuple[dict[str, Floats], list[tuple[int, int]]]:
         """Series of the features that this block has, over all its events, and where more units are needed."""
         found: dict[str, Floats] = {}
         new: list[tuple[int, str, bool, Floats, list[int]]] = []
@@ -228,8 +231,8 @@ class Fields:
             cuts.append((int(good[:first].sum()), self.units))
         return found, cuts
 
-    def _newcomer(self, column: Column, good: NDArray[np.bool_]) -> tuple[int, bool, Floats, list[int]]:
-        """Of a name without a place: row of its first usable value (-1: none), is it text, its series, its wrong rows."""
+    def _newcomer(self, column: Column, good: Flags) -> tuple[int, bool, Floats, list[int]]:
+        """Of a name without a place: row of its first usable value (-1: none), is it text, series, wrong rows."""
         series, wrong = numbers(column)
         first = _first(good & ~np.isnan(series))
         if self.named is not None:
@@ -329,7 +332,7 @@ def buckets(column: Column) -> tuple[Floats, list[int]]:
     for row, value in enumerate(column):
         if isinstance(value, str) and value.strip():
             series[row] = zlib.crc32(value.encode(errors="surrogatepass")) % BUCKETS
-        elif not (value is None or isinstance(value, str) or value != value):
+        elif value is not None and not isinstance(value, str) and not math.isnan(number(value)):
             wrong.append(row)
     return series, wrong
 
@@ -400,18 +403,18 @@ def _seconds(epoch: Floats) -> Floats:
     return np.where(size < 1e20, epoch / per_s, np.where(np.isnan(size), np.nan, np.inf))
 
 
-def _first(usable: NDArray[np.bool_]) -> int:
+def _first(usable: Flags) -> int:
     """The first row that is True, or -1."""
     return int(usable.argmax()) if usable.any() else -1
 
 
-def _count(usable: NDArray[np.bool_], rows: list[int]) -> int:
+def _count(usable: Flags, rows: list[int]) -> int:
     """How many of the rows are True."""
     return sum(bool(usable[row]) for row in rows)
 
 
 def _small(column: Column) -> bool:
-    return -(2**63) <= min(column) and max(column) < 2**63
+    return bool(min(column) >= -(2**63) and max(column) < 2**63)
 
 
 def _show(value: Any) -> str:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from stream_rnn import blob, growth
 from stream_rnn.errors import ConfigError, InputError, StateMismatch
-from stream_rnn.features import Features, Floats, Inputs, Int64s, forecasts
+from stream_rnn.features import Features, Floats, Inputs, forecasts
 from stream_rnn.fields import Block, Fields, names_of
 from stream_rnn.keys import KeySpace
 from stream_rnn.learner import Learner
@@ -262,9 +262,8 @@ def _listed(numbers: Floats) -> list[Any]:
     missing = np.isnan(numbers)
     if not missing.any():
         return numbers.tolist()  # type: ignore[no-any-return]
-    if numbers.ndim > 1:
-        missing = missing.all(axis=1)
-    return [None if m else x for m, x in zip(missing.tolist(), numbers.tolist(), strict=True)]
+    none: Any = missing if numbers.ndim == 1 else missing.all(axis=1)
+    return [None if m else x for m, x in zip(none.tolist(), numbers.tolist(), strict=True)]
 
 
 def _plain(names: Any) -> Any:

@@ -3,7 +3,6 @@
 import datetime
 import math
 from collections import deque
-from decimal import Decimal
 
 import numpy as np
 import numpy.testing as npt
@@ -11,13 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_rnn.errors import ConfigError
 from stream_rnn.features import Features, forecasts
-from stream_rnn.fields import Fields, key_of, moment, moments, names_of, number
 from stream_rnn.keys import KeySpace
-from stream_rnn.records import BadEvent
 
-RATE = 1 - 0.5 ** (1 / 500)
+RATE, FAST = 1 - 0.5 ** (1 / 500), 1 - 0.5 ** (1 / 60)
 
 
 def clip(x, limit):
@@ -29,12 +25,15 @@ class Series:
 
     def __init__(self):
         self.values = []
-        self.mean = self.variance = self.square = 0.0
+        self.mean = self.variance = self.square = self.typical = 0.0
 
     def take(self, y):
         if self.values:
-            rate = max(1 / len(self.values), RATE)
-            self.square += rate * ((y - self.values[-1]) ** 2 - self.square)
+            step = y - self.values[-1]
+            self.square += max(1 / len(self.values), RATE) * (step**2 - self.square)
+            if step:
+                self.typical += max(1 / len(self.values), FAST) * (math.sqrt(abs(step)) - self.typical)
+            self.square = min(self.square, (5 * self.typical**2) ** 2)
         self.values.append(y)
         rate = max(1 / len(self.values), RATE)
         off = y - self.mean
@@ -42,12 +41,16 @@ class Series:
         self.variance = (1 - rate) * (self.variance + rate * off**2)
 
     @property
+    def least(self):
+        return max(1e-9 * abs(self.mean), 1e-150)
+
+    @property
     def spread(self):
-        return max(math.sqrt(self.variance), 1e-9 * abs(self.mean), 1e-150)
+        return max(math.sqrt(self.variance), self.least)
 
     @property
     def step(self):
-        return max(math.sqrt(self.square), 0.01 * self.spread) if len(self.values) > 1 else 0.0
+        return max(math.sqrt(self.square), self.least) if len(self.values) > 1 else 0.0
 
     @property
     def newest_step(self):
@@ -133,7 +136,8 @@ class Twin:
                 clock[0] = clip(math.log((interval + 0.05 * self.mean) / (1.05 * self.mean)), 6)
             day = 2 * math.pi * (t + typical) / 86400
             week = (day + 2 * math.pi * 3) / 7
-            clock[1:] = [f(k * a) for a, k in [(day, 1), (day, 2), (day, 3), (week, 1), (week, 2)] for f in (math.sin, math.cos)]
+            turns = [day, 2 * day, 3 * day, week, 2 * week]
+            clock[1:] = [f(a) for a in turns for f in (math.sin, math.cos)]
         own, profile = np.zeros((T, 3)), np.zeros((T, 3))
         base, scale = np.zeros((T, n)), np.zeros((T, n))
         for j, (s, y) in enumerate(zip(self.targets, values, strict=False)):
