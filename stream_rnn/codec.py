@@ -21,7 +21,7 @@ import msgspec
 
 from stream_rnn import csvblock, csvtext
 from stream_rnn.errors import ConfigError
-from stream_rnn.records import BadEvent, Event, Record
+from stream_rnn.records import BadEvent, Event, Record, flatten
 
 FORMATS = ("json", "csv", "msgpack")
 _MISSING = msgspec.UNSET
@@ -197,29 +197,6 @@ class Codec:
     def encode(self, prediction: Any) -> bytes:
         """One line of JSON, without its newline."""
         return _ENCODER.encode(prediction)
-
-
-def flatten(event: dict[Any, Any]) -> Event:
-    """A new dict with nested dicts as dotted names; a literal name wins over a path.
-
-    >>> flatten({"a": {"b": 1, "c": {"d": 2}}, "a.b": 3})
-    {'a.b': 3, 'a.c.d': 2}
-    """
-    flat: Event = {}
-    deep: Event = {}
-    todo: list[tuple[str, dict[Any, Any]]] = [("", event)]
-    while todo:
-        prefix, level = todo.pop()
-        for name, value in level.items():
-            if name.__class__ is not str:
-                raise ValueError(f"the name {name!r} is no text")
-            if value.__class__ is dict:
-                todo.append((f"{prefix}{name}.", value))
-            elif prefix:
-                deep.setdefault(prefix + name, value)
-            else:
-                flat[name] = value
-    return {**deep, **flat} if deep else flat
 
 
 def number_or_text(cell: str) -> int | float | str | None:

@@ -51,7 +51,7 @@ from stream_rnn.kernels.series import (
     read_block,
     settle_block,
 )
-from stream_rnn.keys import KeySpace, Rows
+from stream_rnn.keys import KeySpace
 
 Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]
@@ -88,6 +88,7 @@ class Features:
             keyspace.table("features", np.float64, max(1, units) * FEATURE_WORDS),
         )
         self._sizes = np.array([targets, horizon, len(part)], np.int64)
+        self._places = [np.array([t.shift, t.mask, t.stride], np.int64) for t in self.tables]
         self._read = compiled(read_block, READ_BLOCK, "the features' kernel")
         self._settle = compiled(settle_block, SETTLE_BLOCK, "the features' kernel")
 
@@ -107,20 +108,20 @@ class Features:
             np.empty(n),
             np.empty(n, np.int64),
         )
-        self._read(slots, time, values, units, texts, self._sizes, *_addresses(self.tables), *out)
+        self._read(slots, time, values, units, texts, self._sizes, *self._addresses(), *out)
         return out
 
     def settle(self, slots: Int64s, forecast: Floats) -> Floats:
         """Keep a block's one-step forecasts; what each event had been forecast to be, (n, T)."""
         predicted = np.empty((len(slots), self.targets))
-        self._settle(slots, forecast, self._sizes, *_addresses(self.tables[:1]), predicted)
+        self._settle(slots, forecast, self._sizes, *self._addresses()[:2], predicted)
         return predicted
+
+    def _addresses(self) -> list[Int64s]:
+        """Where the tables' rows are, as the kernels take it; slabs are added as keys come."""
+        return [a for table, place in zip(self.tables, self._places, strict=True) for a in (table.bases, place)]
 
 
 def forecasts(base: Floats, scale: Floats, y: NDArray[np.float32]) -> Floats:
     """Networks' outputs in the user's units, (n, outputs); never beyond REACH scales of the base."""
     return base + scale * np.clip(y.astype(np.float64), -REACH, REACH)
-
-
-def _addresses(tables: tuple[Rows, ...]) -> list[Int64s]:
-    return [a for t in tables for a in (t.bases, np.array([t.shift, t.mask, t.stride], np.int64))]

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_rnn.errors import ConfigError, StateMismatch
-from stream_rnn.records import BadEvent, Event, Key
+from stream_rnn.records import BadEvent, Event, Key, flatten
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -425,18 +425,3 @@ def _show(value: Any) -> str:
 def _flat(events: Sequence[Event], dotted: tuple[str, ...]) -> list[Event]:
     """The events; those that lack a dotted name with their nested dicts flattened."""
     return [e if all(name in e for name in dotted) else flatten(e) for e in events]
-
-
-def flatten(event: Event) -> Event:
-    """Nested dicts under dotted names; a literal dotted name wins.
-
-    >>> flatten({"a": {"b": 1, "c": {"d": 2}}, "a.b": 3})
-    {'a.c.d': 2, 'a.b': 3}
-    """
-    flat: Event = {}
-    for name, value in event.items():
-        if isinstance(value, dict):
-            for inner, v in flatten(value).items():
-                flat.setdefault(f"{name}.{inner}", v)
-    flat |= {name: value for name, value in event.items() if not isinstance(value, dict)}
-    return flat

@@ -60,3 +60,26 @@ class Prediction(msgspec.Struct, gc=False, omit_defaults=False):
     anomaly: Any = msgspec.UNSET  # 0 … 1, of this event
     p_value: Any = msgspec.UNSET
     experts: Any = msgspec.UNSET
+
+
+def flatten(event: dict[Any, Any]) -> Event:
+    """A new dict with nested dicts as dotted names; a literal name wins over a path.
+
+    >>> flatten({"a": {"b": 1, "c": {"d": 2}}, "a.b": 3})
+    {'a.b': 3, 'a.c.d': 2}
+    """
+    flat: Event = {}
+    deep: Event = {}
+    todo: list[tuple[str, dict[Any, Any]]] = [("", event)]
+    while todo:
+        prefix, level = todo.pop()
+        for name, value in level.items():
+            if name.__class__ is not str:
+                raise ValueError(f"the name {name!r} is no text")
+            if value.__class__ is dict:
+                todo.append((f"{prefix}{name}.", value))
+            elif prefix:
+                deep.setdefault(prefix + name, value)
+            else:
+                flat[name] = value
+    return {**deep, **flat} if deep else flat
