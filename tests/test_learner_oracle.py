@@ -3,7 +3,8 @@
 float32 and float64 part company for good where the learning is chaotic or a label lies on a kink of its loss,
 so the learning rates are moderate: what is tested is the rule, and rounding must stay small beside a mistake.
 With SGD the error is relative to the norm of the whole weight change; Adam divides by |g|, which turns
-rounding into steps of the size of lr where g is nearly 0, so its error is measured in lr × updates.
+rounding into steps of the size of lr where g is nearly 0, so its error is measured in lr × updates, and the
+drawn cases have eps ≥ 1e-6 (at 1e-8 a few in a thousand lose even torch's own float32); the fixed ones 1e-8.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from stream_rnn.learner import Learner
 
 STEPS = 200
 SGD_TOLERANCE = 1e-4  # of the norm of the weight change
-ADAM_TOLERANCE = 1e-2  # of lr × updates, any weight
+ADAM_TOLERANCE = 1e-3  # of lr × updates, any weight
 CELLS, LOSSES = ["gru", "lstm", "elman"], ["squared", "huber", "quantile", "cross_entropy"]
 SPANS = [(4, 10), (1, 6), (7, 7), (2, 7), (1, 1), (3, 4), (2, 2), (5, 12), (8, 37)]  # k1, k2
 
@@ -80,7 +81,7 @@ def learners(draw: st.DrawFn, loss: str) -> dict[str, Any]:
         lr = 0.02 if some["momentum"] else 0.08
     else:
         some["betas"] = draw(st.sampled_from([(0.9, 0.999), (0.8, 0.95)]))
-        some["eps"] = draw(st.sampled_from([1e-8, 1e-3]))
+        some["eps"] = draw(st.sampled_from([1e-6, 1e-3]))
         lr = 3e-3
     some["lr"] = Decay(lr) if draw(st.booleans()) else lr
     return some
