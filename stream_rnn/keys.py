@@ -56,6 +56,13 @@ class Rows:
         row: NDArray[Any] = self._slabs[slot >> self.shift][start : start + self.bytes].view(self.dtype)
         return row
 
+    def gather(self, slots: Int64s, into: NDArray[np.uint8]) -> None:
+        """Copy the rows of many slots as bytes; `into` has shape (n, bytes)."""
+        for n in np.unique(slots >> self.shift):
+            here = slots >> self.shift == n
+            rows = self._slabs[n][: self.stride << self.shift].reshape(-1, self.stride)
+            into[here] = rows[slots[here] & self.mask, : self.bytes]
+
     def clear(self, slot: int) -> None:
         """Put the template into a row."""
         self.row(slot)[:] = self._template
@@ -70,7 +77,8 @@ class KeySpace:
     """The keys of one learner or model, their slots and their tables.
 
     `changed` (uint8 a slot) says which keys moved since `clear_changed`; `last_seen` holds the value of
-    `clock` (events counted so far) at a key's last event.
+    `clock` (events counted so far) at a key's last event. `recall`, where set, is asked for the state of a key that
+    is not here: it may wait elsewhere (None: the key is new).
     """
 
     def __init__(self) -> None:
@@ -80,6 +88,7 @@ class KeySpace:
         self.changed: NDArray[np.uint8] = np.zeros(0, np.uint8)
         self.last_seen: Int64s = np.zeros(0, np.int64)
         self.clock = 0
+        self.recall: Callable[[Key], bytes | None] | None = None
         self._free: list[int] = []
 
     def __len__(self) -> int:
@@ -158,7 +167,22 @@ class KeySpace:
         for table in self.tables.values():
             table.fresh(slot, used)
         self.slots[key] = slot
+        if self.recall is not None and (state := self.recall(key)) is not None:
+            self._check(key, state)
+            self._fill(slot, state)
         return slot
+
+    def _check(self, key: Key, state: bytes) -> None:
+        if len(state) != self.row_bytes:
+            raise StateMismatch(f"key {key!r}: its saved state has {len(state)} bytes and this model's has "
+                                f"{self.row_bytes}; it was made with other settings")
+
+    def _fill(self, slot: int, state: bytes) -> None:
+        """Put a key's whole state into its rows."""
+        start = 0
+        for table in self.tables.values():
+            table.row(slot)[:] = np.frombuffer(state, table.dtype, table.words, start)
+            start += table.bytes
 
     def forget(self, key: Key) -> None:
         """Drop a key; its slot will serve another."""
@@ -180,19 +204,23 @@ class KeySpace:
         slot = self.slots[key]
         return b"".join(t.row(slot).tobytes() for t in self.tables.values())
 
+    def gather(self, slots: Int64s) -> NDArray[np.uint8]:
+        """The whole states of many slots, copied: (n, row_bytes), each row what `get` gives."""
+        states = np.empty((len(slots), self.row_bytes), np.uint8)
+        start = 0
+        for table in self.tables.values():
+            table.gather(slots, states[:, start : start + table.bytes])
+            start += table.bytes
+        return states
+
     def put(self, key: Key, state: bytes) -> None:
         """Set a key's whole state, bit for bit as `get` gave it; the key counts as changed."""
-        if len(state) != self.row_bytes:
-            raise StateMismatch(f"key {key!r}: its saved state has {len(state)} bytes and this model's has "
-                                f"{self.row_bytes}; it was made with other settings")
+        self._check(key, state)
         slot = self.slots.get(key, -1)
         if slot < 0:
             slot = self._new(key)
         self.changed[slot] = 1
-        start = 0
-        for table in self.tables.values():
-            table.row(slot)[:] = np.frombuffer(state, table.dtype, table.words, start)
-            start += table.bytes
+        self._fill(slot, state)
 
     def load(self, states: Iterable[tuple[Key, bytes]]) -> None:
         """`put` many."""

@@ -1,0 +1,121 @@
+"""Key states between memory and the store: copies for a checkpoint, and a bound on the memory that they take.
+
+A checkpoint writes every key that changed, so right after one a key that has not moved since is in the store bit
+for bit: to spill it is to forget it in memory. It comes back, through KeySpace.recall, when its next event does.
+Which keys wait where never shows in a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from stream_rnn.keys import KeySpace
+from stream_rnn.records import Key
+from stream_rnn.store import KeyState, Store
+
+_BESIDES = 400  # bytes a key takes besides its rows: its name, its places in dicts and lists
+_KEEP = 0.9  # of the limit after spilling, so that it is not done for every new key
+
+
+def copy_changed(keyspace: KeySpace, seen: Callable[[int], float | None] | None = None) -> list[KeyState]:
+    """The states of the keys that changed since the last call, copied; what is copied counts as unchanged.
+
+    `seen` gives the event time of a slot's last event.
+    """
+    slots = np.flatnonzero(keyspace.changed[: len(keyspace.keys)])
+    states = keyspace.gather(slots)
+    keyspace.clear_changed()
+    keys = keyspace.keys
+    if seen is None:
+        return [KeyState(keys[slot], states[i]) for i, slot in enumerate(slots.tolist())]
+    return [KeyState(keys[slot], states[i], seen(slot)) for i, slot in enumerate(slots.tolist())]
+
+
+class Spill:
+    """Keeps a key space within `limit_bytes`, the keys not seen for longest in the store.
+
+    `settle` is to be called when a checkpoint has been committed. `full` asks for one.
+    """
+
+    def __init__(self, keyspace: KeySpace, store: Store, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.away = 0  # keys in the store and not in memory
+        self.spilled = self.recalled = 0  # counts, for people
+        self._keyspace = keyspace
+        self._store = store
+        self._gone: set[Key] = set()  # forgotten for good, and no checkpoint says so yet
+        self._going: set[Key] = set()  # the same, and a checkpoint is being written that does
+        keyspace.recall = self._recall
+
+    def restore(self, states: Iterable[KeyState], count: int) -> None:
+        """Take up a snapshot's keys, those that changed last first, as far as there is room."""
+        self._keyspace.recall = None
+        room = self._room()
+        loaded = 0
+        for key, state, _ in states:
+            if loaded >= room:
+                break
+            self._keyspace.put(key, state)
+            loaded += 1
+        self._keyspace.clear_changed()
+        self._keyspace.last_seen[:] = 0
+        self.away = count - loaded
+        self._keyspace.recall = self._recall
+
+    @property
+    def taken_bytes(self) -> int:
+        """What the keys in memory take."""
+        return len(self._keyspace) * (self._keyspace.row_bytes + _BESIDES)
+
+    @property
+    def full(self) -> bool:
+        """More is in memory than should be: make a checkpoint, then `settle`."""
+        return self.taken_bytes > self.limit_bytes
+
+    def drop(self, keys: Iterable[Key]) -> None:
+        """Forget keys for good, in memory or in the store."""
+        for key in keys:
+            if key in self._keyspace.slots:
+                self._keyspace.forget(key)
+            elif not self._is_gone(key):
+                self.away -= 1
+            self._gone.add(key)
+
+    def take_gone(self) -> list[Key]:
+        """The keys dropped since last asked: for the checkpoint that is made now."""
+        self._going |= self._gone
+        gone, self._gone = self._gone, set()
+        return list(gone)
+
+    def settle(self) -> int:
+        """The checkpoint of all that had changed is in the store: forget what is too much; how many keys."""
+        self._going.clear()
+        keyspace = self._keyspace
+        excess = len(keyspace) - self._room() if self.full else 0
+        if excess <= 0:
+            return 0
+        slots = np.fromiter(keyspace.slots.values(), np.int64, len(keyspace))
+        slots = slots[keyspace.changed[slots] == 0]
+        oldest = slots[np.argsort(keyspace.last_seen[slots], kind="stable")][:excess]
+        for slot in oldest.tolist():
+            keyspace.forget(keyspace.keys[slot])
+        self.away += len(oldest)
+        self.spilled += len(oldest)
+        return len(oldest)
+
+    def _is_gone(self, key: Key) -> bool:
+        return key in self._gone or key in self._going
+
+    def _room(self) -> int:
+        return max(1, int(self.limit_bytes * _KEEP) // (self._keyspace.row_bytes + _BESIDES))
+
+    def _recall(self, key: Key) -> bytes | None:
+        if not self.away or self._is_gone(key):
+            return None
+        state = self._store.recall(key)
+        if state is not None:
+            self.away -= 1
+            self.recalled += 1
+        return state
