@@ -76,24 +76,21 @@ class Parser(argparse.ArgumentParser):
         """As argparse's, with a hint for a mistyped option."""
         found, rest = self.parse_known_args(args, namespace)
         if rest:
-            word = rest[0].split("=")[0]
-            options = [o for o in _options(self, getattr(found, "command", None)) if o.startswith("--")]
-            self.error(f"there is no option or argument {rest[0]!r}{nearest(word, options)}")
+            used = self._command(getattr(found, "command", None))
+            options = [o for o in used._option_string_actions if o.startswith("--")]
+            used.error(f"there is no option or argument {rest[0]!r}{nearest(rest[0].split('=')[0], options)}")
         return found
+
+    def _command(self, name: str | None) -> argparse.ArgumentParser:
+        """The parser of that command, or this one."""
+        parsers = (a.choices for a in self._actions if isinstance(a, argparse._SubParsersAction))
+        return next((p[name] for p in parsers if name in p), self)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
             names = ", ".join(action.choices)
             self.error(f"there is no command {value!r}{nearest(str(value), list(action.choices))}; commands: {names}")
         super()._check_value(action, value)
-
-
-def _options(parser: argparse.ArgumentParser, command: str | None) -> list[str]:
-    """All option names of the parser, or of its command's."""
-    for action in parser._actions:
-        if command and isinstance(action, argparse._SubParsersAction):
-            return list(action.choices[command]._option_string_actions)
-    return list(parser._option_string_actions)
 
 
 def parser() -> Parser:

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     live = sys.stdout.isatty() and not args.plain
     print(f"stream-rnn demo: {demo_view.TITLE} (bokeh-sampledata, public domain).", flush=True)
     model = Forecaster(target="glucose", time="datetime", horizon=AHEAD[-1])
-    race = Race(glucose(args.events), "glucose", model)
+    race = Race(glucose(args.events), model)
     race.advance(1)  # whatever must be compiled is compiled before the clock starts
     race.learning_s = 0.0
     interrupted = False

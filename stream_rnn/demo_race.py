@@ -28,7 +28,7 @@ class _Model(Protocol):
 class Race:
     """Runs the forecasters side by side and keeps what they said; the demo's stream is short enough to keep."""
 
-    def __init__(self, events: list[Event], target: str, model: _Model) -> None:
+    def __init__(self, events: list[Event], model: _Model) -> None:
         self.total = len(events)
         self.count = 0
         self.value = np.full(self.total, np.nan)
@@ -37,7 +37,6 @@ class Race:
         self.forecast: Floats = np.empty(0)  # the model's newest, AHEAD[-1] steps
         self.learning_s = 0.0
         self._events = events
-        self._target = target
         self._model = model
         self._season = SeasonalNaive(AHEAD, interval_s=300.0)
         self._linear = LinearAR(AHEAD, scale=100.0)

@@ -28,7 +28,7 @@ def frame(race: Race, window: int, columns: int, rows: int) -> list[str]:
     done = f"event {race.count:,} of {race.total:,} {bar(race.count / race.total, 12)}"
     return [
         spread(paint("stream-rnn demo", BOLD) + f"  {TITLE}", paint("Ctrl-C ends", FAINT), columns),
-        spread(f"{now:%a %d %b %Y %H:%M}  {done}", f"learns {race.rate:,.0f}/s", columns),
+        spread(f"{now:%a %d %b %Y %H:%M}  {done}", f"{race.rate:,.0f} events/s", columns),
         "",
         spread(f"{UNIT}   ━ measured   " + paint(f"━ forecast, made {FAR_MIN} min before", BLUE), "", columns),
         *_curve(race, window, columns, top),

@@ -43,6 +43,7 @@ class Ready(NamedTuple):
     out: Path | None
     plot: Path | None
     report: Path | None
+    remarks: list[str]  # to be told once the run goes well
 
 
 def prepare(args: argparse.Namespace) -> Ready:
@@ -77,13 +78,14 @@ def prepare(args: argparse.Namespace) -> Ready:
     for field, names in (("target", event.target), ("key", event.key), ("features", event.features or ())):
         for name in names:
             check_column(field, name, columns)
+    remarks: list[str] = []
     time = event.time
     if time is not None:
         check_column("time", time, columns)
     else:
         time = find_time(events, {*event.target, *event.key})
-        if time is not None and not args.quiet:
-            tell(f"time is taken from the column {time!r} (--time names another)")
+        if time is not None:
+            remarks.append(f"time is taken from the column {time!r} (--time names another)")
     forecaster = Forecaster(
         _one_or_all(event.target),
         key=_one_or_all(event.key),
@@ -93,7 +95,7 @@ def prepare(args: argparse.Namespace) -> Ready:
         ignore=[name for name in (event.id, event.label) if name is not None],
         **model,
     )
-    return Ready(stream, forecaster, out, plot_path, report_path)
+    return Ready(stream, forecaster, out, plot_path, report_path, remarks)
 
 
 def settings_of(args: argparse.Namespace) -> tuple[Event, dict[str, Any]]:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,56 +60,109 @@ def run(args: argparse.Namespace) -> int:
 
 def evaluate(ready: Ready, name: str, limit: int | None = None, quiet: bool = False) -> tuple[Run, Album]:
     """Take the stream through the model and keep score; Ctrl-C ends it with what there is so far."""
-    model = ready.model
-    targets, horizon = model.targets, model.horizon
-    pairs, scores = Pairs(len(targets), horizon), Scores(len(targets), horizon)
-    album = Album(list(targets))
-    pictured = ready.plot is not None or ready.report is not None
-    writer = None if ready.out is None else rows.RowWriter(ready.out, targets, horizon)
-    events = predicted = skipped = 0
-    span = (math.nan, math.nan)
-    remarks: list[str] = []
+    tally = Tally(ready)
+    remarks = Remarks(ready.remarks, quiet)
     stopped = False
     start = time.perf_counter()
     with Progress(name, quiet=quiet) as progress, _rare_collections():
         try:
             for records in blocks(ready.stream, limit):
                 good, bad = step(ready, records)
-                remarks += [f"event {events + i + 1:,} skipped: {why}" for i, why in bad[: max(0, _SAID - skipped)]]
-                if remarks and (good or scores.labels) and not quiet:  # if all are bad, the error says it in one line
-                    progress.clear()
-                    for remark in remarks:
-                        tell(remark)
-                    remarks = []
-                skipped += len(bad)
-                events += len(records)
-                if good:
-                    keys, moments, actual, said_1, forecast = columns_of(good, targets, horizon)
-                    slots = pairs.slots_of(keys)
-                    said, last = pairs.pair(slots, actual, said_1, forecast)
-                    scores.add(slots, actual, said, last)
-                    predicted += int((~np.isnan(said[:, :, 0])).any(axis=1).sum())
-                    span = _wider(span, moments)
-                    if writer is not None:
-                        writer.write(moments, keys, actual, said)
-                    if pictured:
-                        album.add(slots, keys, moments, actual, said[:, :, 0], last[:, :, 0])
-                progress.advance(len(records), _fraction(ready.stream, records, events, limit))
+                remarks.skipped(tally.events, bad)
+                tally.events += len(records)
+                tally.take(good)
+                remarks.tell(progress, tally.scores.labels > 0)
+                progress.advance(len(records), _fraction(ready.stream, records, tally.events, limit))
         except KeyboardInterrupt:
             stopped = True
         finally:
-            if writer is not None:
-                writer.close()
+            if tally.writer is not None:
+                tally.writer.close()
     seconds = time.perf_counter() - start
-    if not stopped and events == skipped:
-        raise InputError(f"{name}: none of its {events:,} events can be learnt from; {remarks[0]}")
-    if not stopped and scores.labels == 0:
-        raise InputError(f"{name}: the target {', '.join(targets)} holds no number in all {events:,} events")
-    if skipped > _SAID and not quiet:
-        tell(f"and {skipped - _SAID:,} more skipped")
-    done = Run(name, targets, horizon, scores, len(pairs.slots), events, predicted, skipped, seconds,
-               model.counters["updates"], span, model.settings, stopped)  # fmt: skip
-    return done, album
+    if not stopped and remarks.bad == tally.events:
+        raise InputError(f"{name}: none of its {tally.events:,} events can be learnt from; {remarks.first}")
+    if not stopped and tally.scores.labels == 0:
+        targets = ", ".join(ready.model.targets)
+        raise InputError(f"{name}: the target {targets} holds no number in all {tally.events:,} events")
+    remarks.end()
+    return tally.run(name, remarks.bad, seconds, stopped), tally.album
+
+
+class Tally:
+    """What is kept of the stream: sums, counts, a few traces for pictures; rows go straight to their file."""
+
+    def __init__(self, ready: Ready) -> None:
+        self.model = ready.model
+        targets, horizon = self.model.targets, self.model.horizon
+        self.pairs, self.scores = Pairs(len(targets), horizon), Scores(len(targets), horizon)
+        self.album = Album(list(targets))
+        self.pictured = ready.plot is not None or ready.report is not None
+        self.writer = None if ready.out is None else rows.RowWriter(ready.out, targets, horizon)
+        self.events = self.predicted = 0
+        self.span = (math.nan, math.nan)
+
+    def take(self, predictions: list[Prediction]) -> None:
+        """Score a block."""
+        if not predictions:
+            return
+        keys, moments, actual, predicted, forecast = columns_of(predictions, self.model.targets, self.model.horizon)
+        slots = self.pairs.slots_of(keys)
+        said, last = self.pairs.pair(slots, actual, predicted, forecast)
+        self.scores.add(slots, actual, said, last)
+        self.predicted += int((~np.isnan(predicted)).any(axis=1).sum())
+        self.span = _wider(self.span, moments)
+        if self.writer is not None:
+            self.writer.write(moments, keys, actual, said)
+        if self.pictured:
+            self.album.add(slots, keys, moments, actual, said[:, :, 0], last[:, :, 0])
+
+    def run(self, name: str, skipped: int, seconds: float, stopped: bool) -> Run:
+        """The facts so far."""
+        return Run(
+            name=name,
+            targets=self.model.targets,
+            horizon=self.model.horizon,
+            scores=self.scores,
+            keys=len(self.pairs.slots),
+            events=self.events,
+            predicted=self.predicted,
+            skipped=skipped,
+            seconds=seconds,
+            updates=self.model.counters["updates"],
+            span=self.span,
+            config=self.model.settings,
+            stopped=stopped,
+        )
+
+
+class Remarks:
+    """What standard error is told besides: held back until something is learnt, for a failure is one line."""
+
+    def __init__(self, first: list[str], quiet: bool) -> None:
+        self.bad = 0
+        self.first = ""  # about the first skipped event
+        self._held = list(first)
+        self._quiet = quiet
+
+    def skipped(self, before: int, bad: list[tuple[int, str]]) -> None:
+        """(row, reason) of the events of a block that were skipped, and the events before that block."""
+        lines = [f"event {before + row + 1:,} skipped: {why}" for row, why in bad[: max(0, _SAID - self.bad)]]
+        self.first = self.first or "".join(lines[:1])
+        self._held += lines
+        self.bad += len(bad)
+
+    def tell(self, progress: Progress, learning: bool) -> None:
+        """Say what is held back, if something is learnt."""
+        if self._held and learning and not self._quiet:
+            progress.clear()
+            for line in self._held:
+                tell(line)
+            self._held = []
+
+    def end(self) -> None:
+        """Say how many were not told about."""
+        if self.bad > _SAID and not self._quiet:
+            tell(f"and {self.bad - _SAID:,} more skipped")
 
 
 def blocks(stream: Input, limit: int | None) -> Iterator[list[Record]]:
@@ -129,15 +182,14 @@ def blocks(stream: Input, limit: int | None) -> Iterator[list[Record]]:
 def step(ready: Ready, records: list[Record]) -> tuple[list[Prediction], list[tuple[int, str]]]:
     """Predictions of the good events of a block, and (row, reason) of the others."""
     decoded = ready.stream.codec.decode(records)
-    if BadEvent not in set(map(type, decoded)):
-        outcome = ready.model.step_many(decoded)
-        if BadEvent not in set(map(type, outcome)):
-            return outcome, []
-    else:
-        told = iter(ready.model.step_many([e for e in decoded if not isinstance(e, BadEvent)]))
-        outcome = [e if isinstance(e, BadEvent) else next(told) for e in decoded]
-    good = [p for p in outcome if isinstance(p, Prediction)]
-    return good, [(i, p.reason) for i, p in enumerate(outcome) if isinstance(p, BadEvent)]
+    events = decoded if BadEvent not in set(map(type, decoded)) else [e for e in decoded if e.__class__ is not BadEvent]
+    outcome = ready.model.step_many(cast("list[dict[str, Any]]", events))
+    if len(outcome) == len(records) and BadEvent not in set(map(type, outcome)):
+        return cast("list[Prediction]", outcome), []
+    told = iter(outcome)
+    merged = [e if isinstance(e, BadEvent) else next(told) for e in decoded]
+    good = [p for p in merged if isinstance(p, Prediction)]
+    return good, [(i, p.reason) for i, p in enumerate(merged) if isinstance(p, BadEvent)]
 
 
 def columns_of(

@@ -1,0 +1,90 @@
+"""Bounded memory for pictures: bins against direct sums, the tail, the largest errors."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import numpy.testing as npt
+import pytest
+
+from stream_rnn.trace import Album, Misses, Trace, axis
+
+
+def series(n, seed=3):
+    rng = np.random.default_rng(seed)
+    time, actual, said, last = 60.0 * np.arange(n), *rng.normal(size=(3, n))
+    actual[rng.random(n) < 0.1] = np.nan
+    said[rng.random(n) < 0.1] = np.nan
+    return time, actual, said, last
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 1000])
+@pytest.mark.parametrize("blocks", [1, 6])
+def test_bins_are_direct_means(n, blocks):
+    rows = series(n)
+    trace = Trace(limit=8, tail=5)
+    for part in np.array_split(np.arange(n), blocks):
+        trace.add(*(r[part] for r in rows))
+    bins = trace.bins()
+    time, actual, said, last = rows
+    assert len(bins["event"]) <= 8
+    starts = [*bins["event"].astype(int), n]
+    for i, (a, b) in enumerate(itertools.pairwise(starts)):
+        both = np.isfinite(said[a:b] - actual[a:b])
+        assert bins["time"][i] == time[a]
+        known = actual[a:b][np.isfinite(actual[a:b])]
+        if len(known):
+            npt.assert_allclose(
+                [bins["actual"][i], bins["low"][i], bins["high"][i]], [known.mean(), known.min(), known.max()]
+            )
+        else:
+            assert np.isnan(bins["actual"][i])
+        if both.any():
+            npt.assert_allclose(bins["error"][i], np.abs(said[a:b] - actual[a:b])[both].mean())
+            npt.assert_allclose(bins["naive"][i], np.abs(last[a:b] - actual[a:b])[both].mean())
+
+
+def test_the_tail_is_the_newest_rows_as_they_were():
+    rows = series(50)
+    trace = Trace(limit=8, tail=12)
+    for part in np.array_split(np.arange(50), 7):
+        trace.add(*(r[part] for r in rows))
+    tail = trace.tail()
+    npt.assert_array_equal(tail["event"], np.arange(38, 50))
+    for name, row in zip(("time", "actual", "said", "last"), rows, strict=True):
+        npt.assert_array_equal(tail[name], row[-12:])
+
+
+def test_the_largest_errors_stay():
+    _, actual, said, _ = series(300)
+    misses = Misses(most=5)
+    for part in np.array_split(np.arange(300), 9):
+        misses.add(part, part * 60.0, [f"k{i}" for i in part], actual[part], said[part])
+    size = np.nan_to_num(np.abs(said - actual), nan=-1.0)
+    expected = np.argsort(-size)[:5]
+    assert [m.event for m in misses.largest()] == expected.tolist()
+    assert [m.key for m in misses.largest()] == [f"k{i}" for i in expected]
+
+
+def test_an_album_follows_the_first_keys_and_all_errors():
+    rng = np.random.default_rng(0)
+    album = Album(["a", "b"], most_series=4)  # two keys of two targets
+    slots = np.array([0, 1, 0, 2, 1, 3])
+    values = rng.normal(size=(6, 2))
+    album.add(slots, [f"k{s}" for s in slots], np.full(6, np.nan), values, values + 1, values + 2)
+    assert [(s.target, s.key, s.trace.count) for s in album.series] == [
+        ("a", "k0", 2), ("b", "k0", 2), ("a", "k1", 2), ("b", "k1", 2),
+    ]  # fmt: skip
+    npt.assert_allclose(album.whole["b"].bins()["error"], 1.0)
+    npt.assert_allclose(album.whole["b"].bins()["naive"], 2.0)
+
+
+@pytest.mark.parametrize(
+    ("time", "is_time"),
+    [([1.0, 2.0], True), ([2.0, 1.0], False), ([1.0, np.nan], False), ([1.0, 1.0], False)],
+)
+def test_an_axis_is_of_times_only_where_they_go_forward(time, is_time):
+    x, times = axis({"time": np.array(time), "event": np.array([0.0, 1.0])})
+    assert times is is_time
+    npt.assert_array_equal(x, time if is_time else [1.0, 2.0])
