@@ -1,0 +1,540 @@
+"""Kafka by `kafka-python` (pure Python), through its public interface alone.
+
+What it lacks is put round it here: a deadline on transactions (they run in a thread of their own), a close that
+succeeds, and the reason why a connection failed, which it tells only to its log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+import kafka
+from kafka import errors as client_errors
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+
+from stream_rnn.connectors import Message
+from stream_rnn.connectors.kafka_client import (
+    Committed,
+    FencedMember,
+    FencedProducer,
+    OutcomeUnknown,
+    OutOfRange,
+    Partitions,
+    Place,
+    StaleMember,
+    Topic,
+)
+from stream_rnn.connectors.kafka_settings import KafkaSettings
+from stream_rnn.errors import ConfigError, SinkError, SourceError, Unavailable
+from stream_rnn.records import Record
+
+T = TypeVar("T")
+log = logging.getLogger("stream_rnn.kafka")
+
+_ASSIGNORS = {
+    "cooperative-sticky": CooperativeStickyAssignor,
+    "range": RangePartitionAssignor,
+    "roundrobin": RoundRobinPartitionAssignor,
+}
+_DEFAULT_LARGEST = 1 << 20  # where the broker does not say
+_STALE = (
+    client_errors.CommitFailedError,
+    client_errors.UnknownMemberIdError,
+    client_errors.IllegalGenerationError,
+    client_errors.RebalanceInProgressError,
+)
+_TOO_LARGE = (client_errors.MessageSizeTooLargeError, client_errors.RecordListTooLargeError)
+
+
+class KafkaPythonLookup:
+    """A client outside the group."""
+
+    def __init__(self, settings: KafkaSettings, group: str, timeout_s: float) -> None:
+        self._settings = settings
+        self._group = group
+        self._timeout_s = timeout_s
+        self._lock = threading.RLock()
+        self._consumer: Any = None
+        self._admin: Any = None
+
+    def topic(self, name: str) -> Topic | None:
+        """What there is of that name; None: nothing, or it is not shown to us."""
+        (found,) = self._ask(lambda: self._administrator().describe_topics([name]), f"about topic {name}")
+        if found["error_code"] == client_errors.UnknownTopicOrPartitionError.errno:
+            return None
+        self._refuse(client_errors.for_code(found["error_code"]), f"topic {name}")
+        return Topic(str(found["topic_id"] or ""), len(found["partitions"]))
+
+    def create(self, name: str, partitions: int, options: Mapping[str, str]) -> None:
+        """Make a topic, or give the one there is as many partitions."""
+        wanted = {"num_partitions": partitions, "replication_factor": -1, "configs": dict(options)}
+
+        def make() -> None:
+            try:
+                self._administrator().create_topics({name: wanted}, wait_for_metadata=True)
+            except client_errors.TopicAlreadyExistsError:
+                self._administrator().create_partitions({name: partitions})
+
+        try:
+            self._ask(make, f"to make topic {name}")
+        except client_errors.KafkaError as e:
+            raise SinkError(f"topic {name} cannot be made: {_text(e)}; make it by hand, or let us") from None
+
+    def largest_message(self, topic: str) -> int:
+        """The topic's max.message.bytes."""
+        wanted = [ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": None})]
+        try:
+            found = self._ask(lambda: self._administrator().describe_configs(wanted, config_filter="all"), "a setting")
+            return int(found["topic"][topic]["max.message.bytes"]["value"])
+        except (client_errors.KafkaError, KeyError, TypeError):
+            return _DEFAULT_LARGEST
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """The first offset there is, and the one after the last committed record."""
+        place = kafka.TopicPartition(topic, partition)
+
+        def ask() -> tuple[int, int]:
+            consumer = self._member()
+            first = consumer.beginning_offsets([place], timeout_ms=1000 * self._timeout_s)[place]
+            return first, consumer.end_offsets([place], timeout_ms=1000 * self._timeout_s)[place]
+
+        return self._ask(ask, f"for the bounds of {topic}/{partition}")
+
+    def committed(self, topic: str, partition: int) -> Committed | None:
+        """The group's position; waits for a transaction that is still open."""
+        place = kafka.TopicPartition(topic, partition)
+        found = self._ask(
+            lambda: self._member().committed(place, metadata=True, timeout_ms=1000 * self._timeout_s),
+            f"for the position of group {self._group} in {topic}/{partition}",
+        )
+        return None if found is None or found.offset < 0 else Committed(found.offset, found.metadata or "")
+
+    def stranger(self) -> Any:
+        """An identity for committing positions in a group that has no members."""
+        return kafka.ConsumerGroupMetadata(self._group)
+
+    def read(self, topic: str, partition: int, first: int, end: int) -> Iterator[Record]:
+        """The committed records from `first` up to `end`."""
+        place = kafka.TopicPartition(topic, partition)
+        consumer = _made(kafka.KafkaConsumer, self._settings, self._timeout_s, **_reader(self._settings, None))
+        try:
+            consumer.assign([place])
+            consumer.seek(place, first)
+            until = time.monotonic() + self._timeout_s
+            while consumer.position(place, timeout_ms=1000) < end:
+                got = consumer.poll(timeout_ms=100).get(place, [])
+                for record in got:
+                    if record.offset >= end:
+                        return
+                    yield _record(record)
+                if got:
+                    until = time.monotonic() + self._timeout_s
+                elif time.monotonic() > until:
+                    raise Unavailable(f"Kafka at {self._settings.servers}: {topic}/{partition} gives nothing more")
+        finally:
+            consumer.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        with self._lock:
+            for client in (self._consumer, self._admin):
+                if client is not None:
+                    client.close()
+            self._consumer = self._admin = None
+
+    def _member(self) -> Any:
+        if self._consumer is None:
+            options = _reader(self._settings, self._group)
+            options.pop("group_instance_id", None)  # it never joins
+            self._consumer = _made(kafka.KafkaConsumer, self._settings, self._timeout_s, **options)
+        return self._consumer
+
+    def _administrator(self) -> Any:
+        if self._admin is None:
+            options = self._settings.kafka_python("admin")
+            self._admin = _made(kafka.KafkaAdminClient, self._settings, self._timeout_s, **options)
+        return self._admin
+
+    def _ask(self, question: Callable[[], T], about: str) -> T:
+        """Ask until there is an answer or time is up."""
+        until = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                with self._lock:
+                    return question()
+            except client_errors.AuthorizationError as e:
+                raise SourceError(f"Kafka refuses to say {about}: {_text(e)}; let this user do so") from None
+            except client_errors.KafkaError as e:
+                if not e.retriable:
+                    raise
+                if time.monotonic() > until:
+                    text = f"Kafka at {self._settings.servers} does not answer {about}: {_text(e)}"
+                    raise Unavailable(self._settings.hide(text)) from None
+                time.sleep(0.05)
+
+    def _refuse(self, error: Any, what: str) -> None:
+        if error is not client_errors.NoError:
+            if error.retriable:
+                raise Unavailable(f"Kafka at {self._settings.servers}: {what}: {_text(error())}")
+            raise SourceError(f"Kafka at {self._settings.servers}: {what}: {_text(error())}")
+
+
+class KafkaPythonMember(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
+    """One consumer in the group. The listener's calls come on the client's own thread, while `poll` waits."""
+
+    def __init__(
+        self, settings: KafkaSettings, group: str, topic: str, partitions: Partitions, timeout_s: float
+    ) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._partitions = partitions
+        self._failed: BaseException | None = None  # of a listener's call, where the client would hide it
+        self._consumer = _made(kafka.KafkaConsumer, settings, timeout_s, **_reader(settings, group))
+        self._consumer.subscribe([topic], listener=self)
+
+    def poll(self, timeout_s: float, limit: int) -> dict[int, list[Record]]:
+        """What has come, by partition."""
+        try:
+            got = self._consumer.poll(timeout_ms=1000 * timeout_s, max_records=limit)
+        except client_errors.KafkaError as e:
+            if self._failed is not None:
+                raise self._failed from None
+            self._judge(e)
+            time.sleep(timeout_s)
+            return {}
+        return {place.partition: [_record(r) for r in records] for place, records in got.items()}
+
+    def seek(self, partition: int, offset: int) -> bool:
+        """Read on from there."""
+        self._consumer.seek(kafka.TopicPartition(self._topic, partition), offset)
+        return True
+
+    def pause(self, partition: int) -> None:
+        """Give no more of it."""
+        self._consumer.pause(kafka.TopicPartition(self._topic, partition))
+
+    def resume(self, partition: int) -> None:
+        """Give it again."""
+        self._consumer.resume(kafka.TopicPartition(self._topic, partition))
+
+    def identity(self) -> Any:
+        """Who we are in the group now."""
+        return self._consumer.group_metadata()
+
+    def end(self, partition: int) -> int | None:
+        """The end of the partition, as the last fetch showed it."""
+        place = kafka.TopicPartition(self._topic, partition)
+        return self._consumer.highwater(place) if place in self._consumer.assignment() else None
+
+    def acknowledge(self, offsets: Mapping[int, int], wait: bool) -> None:
+        """Commit positions for others to see; that this fails harms nobody, unless we are fenced."""
+        wanted = {kafka.TopicPartition(self._topic, p): kafka.OffsetAndMetadata(o, "", -1) for p, o in offsets.items()}
+        try:
+            if wait:
+                self._consumer.commit(wanted, timeout_ms=2000)
+            else:
+                self._consumer.commit_async(wanted)
+        except client_errors.FencedInstanceIdError:
+            raise FencedMember from None
+        except client_errors.KafkaError as e:
+            log.info("position not committed: %s", _text(e))
+
+    def close(self) -> None:
+        """Leave the group."""
+        with contextlib.suppress(client_errors.KafkaError):
+            self._consumer.close(timeout_ms=5000)
+
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        """The client's call. Position 0 keeps it from asking for one of its own; nothing is fetched when paused."""
+        for place in assigned:
+            self._consumer.seek(place, 0)
+            self._consumer.pause(place)
+        self._tell(self._partitions.on_assigned, assigned)
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        """The client's call."""
+        self._tell(self._partitions.on_revoked, revoked)
+
+    def on_partitions_lost(self, lost: Any) -> None:
+        """The client's call."""
+        self._tell(self._partitions.on_lost, lost)
+
+    def _tell(self, method: Callable[[Sequence[int]], None], places: Any) -> None:
+        try:
+            if places:
+                method(sorted(place.partition for place in places))
+        except BaseException as e:
+            self._failed = e
+            raise
+
+    def _judge(self, e: Any) -> None:
+        """Raise what a retry cannot mend."""
+        text = self._settings.hide(_text(e))
+        if isinstance(e, client_errors.OffsetOutOfRangeError | client_errors.LogTruncationError):
+            raise OutOfRange(text) from None
+        if isinstance(e, client_errors.FencedInstanceIdError):
+            raise FencedMember from None
+        if isinstance(e, client_errors.AuthorizationError):
+            raise SourceError(f"Kafka refuses us {self._topic}: {text}; let this user read it and join the group")
+        if isinstance(e, client_errors.UnsupportedCodecError):
+            raise SourceError(f"topic {self._topic}: {text}; pip install 'kafka-python[lz4,snappy,zstd]'") from None
+        if isinstance(e, client_errors.CorruptRecordError):
+            raise SourceError(f"topic {self._topic}: a record is damaged: {text}") from None
+        log.warning("reading %s: %s", self._topic, text)
+
+
+class KafkaPythonProducer:
+    """One transactional producer. Its transactions run in a thread, so that whoever waits can give up."""
+
+    def __init__(self, settings: KafkaSettings, transactional_id: str, timeout_s: float) -> None:
+        self._settings = settings
+        self._id = transactional_id
+        self._open = False
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        _Retired.wait_for(transactional_id, timeout_s)
+        options = settings.kafka_python("producer")
+        options |= {
+            "retry_backoff_ms": 5,  # else each transaction that meets the end of the last one waits 100 ms
+            "max_block_ms": 1000 * timeout_s,
+            "allow_auto_create_topics": False,
+            "metrics_enabled": False,
+            "transactional_id": transactional_id,
+        }
+        self._producer = _made(kafka.KafkaProducer, settings, timeout_s, **options)
+        threading.Thread(target=self._work, name=f"commit-{transactional_id}", daemon=True).start()
+        try:
+            self._within(timeout_s, self._producer.init_transactions)
+        except OutcomeUnknown as e:
+            self.close()
+            raise Unavailable(f"Kafka at {settings.servers} does not answer {transactional_id}: {e}") from None
+        except client_errors.KafkaError as e:
+            self.close()
+            if e.retriable or isinstance(e, client_errors.ProducerFencedError):
+                raise Unavailable(f"Kafka at {settings.servers}: {transactional_id}: {_text(e)}") from None
+            raise SinkError(
+                f"Kafka refuses the transactional id {transactional_id}: {settings.hide(_text(e))}; "
+                "let this user write with it"
+            ) from None
+
+    def send(self, topic: str, partition: int, messages: Sequence[Message]) -> None:
+        """Write in the transaction that is open, or in a new one."""
+        try:
+            if not self._open:
+                self._producer.begin_transaction()
+                self._open = True
+            send = self._producer.send
+            for message in messages:
+                record = message.record
+                value = message.value
+                if value is None and (record is None or record.key is None):
+                    value = b""  # the client refuses a record of nothing
+                if record is None:
+                    send(topic, value, None, list(message.headers), partition)
+                else:
+                    send(topic, value, record.key, list(message.headers), partition, record.timestamp_ms)
+        except Exception as e:
+            self._judge(e, topic)
+
+    def commit(self, place: Place | None, identity: Any, timeout_s: float) -> None:
+        """End the transaction, with the group's position in it."""
+
+        def end() -> None:
+            if not self._open:
+                self._producer.begin_transaction()
+                self._open = True
+            if place is not None:
+                position = kafka.OffsetAndMetadata(place.offset, place.text, -1)
+                partition = kafka.TopicPartition(place.topic, place.partition)
+                self._producer.send_offsets_to_transaction({partition: position}, identity)
+            self._producer.commit_transaction()
+
+        try:
+            self._within(timeout_s, end)
+        except OutcomeUnknown:
+            raise
+        except Exception as e:
+            self._judge(e, place.topic if place else "")
+        self._open = False
+
+    def abort(self, timeout_s: float) -> None:
+        """Take back what is open."""
+        if self._open:
+            self._open = False
+            try:
+                self._within(timeout_s, self._producer.abort_transaction)
+            except client_errors.KafkaError as e:
+                raise OutcomeUnknown(_text(e)) from None
+
+    def close(self) -> None:
+        """Hang up; what is open is aborted by the broker, or by who takes the id next."""
+        self._jobs.put(None)
+        _Retired(self._id, self._producer)
+
+    def _judge(self, e: Exception, topic: str) -> None:
+        """Say in our words how it ended; after a clean abort the producer can go on."""
+        text = self._settings.hide(_text(e))
+        if isinstance(e, client_errors.FencedInstanceIdError):
+            self.abort(5.0)
+            raise FencedMember from None
+        if isinstance(e, _STALE):
+            self.abort(5.0)
+            raise StaleMember(text) from None
+        if isinstance(e, client_errors.ProducerFencedError | client_errors.InvalidProducerEpochError):
+            raise FencedProducer(text) from None
+        if isinstance(e, _TOO_LARGE):
+            raise SinkError(f"topic {topic}: {text}; raise its max.message.bytes, or shorten the event") from None
+        if isinstance(e, client_errors.AuthorizationError):
+            raise SinkError(f"Kafka refuses us {topic}: {text}; let this user write it") from None
+        raise OutcomeUnknown(text) from None
+
+    def _within(self, timeout_s: float, job: Callable[[], None]) -> None:
+        done = threading.Event()
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                job()
+            except BaseException as e:
+                failed.append(e)
+            done.set()
+
+        self._jobs.put(run)
+        if not done.wait(timeout_s):
+            raise OutcomeUnknown(f"no answer in {timeout_s:g} s")
+        if failed:
+            raise failed[0]
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+
+class _Retired:
+    """A producer on its way out.
+
+    `close` refuses while records wait for a broker, and such a producer, when the broker is back, would fence
+    the one that has its id by then. So closing is tried until it succeeds, and a successor waits for it.
+    """
+
+    _waiting: dict[str, list[_Retired]] = {}  # noqa: RUF012
+    _lock = threading.Lock()
+
+    def __init__(self, transactional_id: str, producer: Any) -> None:
+        self._id = transactional_id
+        self._producer = producer
+        self._closed = threading.Event()
+        if not self._try(2.0):
+            with self._lock:
+                self._waiting.setdefault(transactional_id, []).append(self)
+            threading.Thread(target=self._retire, name=f"retire-{transactional_id}", daemon=True).start()
+
+    @classmethod
+    def wait_for(cls, transactional_id: str, timeout_s: float) -> None:
+        """Until nobody of that id is left, or `timeout_s` are over."""
+        until = time.monotonic() + timeout_s
+        for old in list(cls._waiting.get(transactional_id, ())):
+            old._closed.wait(max(0.0, until - time.monotonic()))
+
+    def _try(self, timeout_s: float) -> bool:
+        try:
+            self._producer.close(timeout=timeout_s)
+        except client_errors.KafkaError:
+            return False
+        return True
+
+    def _retire(self) -> None:
+        while not self._try(0.2):
+            time.sleep(0.1)
+        self._closed.set()
+        with self._lock:
+            self._waiting[self._id].remove(self)
+            self._producer = None
+
+
+class _Reasons(logging.Handler):
+    """Remembers why a connection failed: the client says so to its log only."""
+
+    _WORTH = ("Authentication", "SASL", "certificate", "SSL", "refused", "resolve", "Name or service", "disconnected")
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._best: tuple[int, str] = (len(self._WORTH), "no answer")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the one that says most."""
+        text = record.getMessage()
+        worth = next((n for n, word in enumerate(self._WORTH) if word in text), len(self._WORTH))
+        if worth < self._best[0]:
+            self._best = (worth, text)
+
+    def __str__(self) -> str:
+        return self._best[1]
+
+
+def _made(client: Any, settings: KafkaSettings, timeout_s: float, **options: Any) -> Any:
+    """A connected client."""
+    reasons = _Reasons()
+    logger = logging.getLogger("kafka")
+    logger.addHandler(reasons)
+    try:
+        return client(bootstrap_timeout_ms=1000 * timeout_s, **options)
+    except client_errors.KafkaConfigurationError as e:
+        raise ConfigError(settings.hide(f"[kafka]: {_text(e)}")) from None
+    except client_errors.KafkaError:
+        text = f"Kafka at {settings.servers} cannot be reached: {reasons}"
+        raise Unavailable(settings.hide(text)) from None
+    except (OSError, ValueError, RuntimeError, AssertionError, ImportError) as e:  # a file, a codec, a mechanism
+        raise ConfigError(settings.hide(f"[kafka]: {e}")) from None
+    finally:
+        logger.removeHandler(reasons)
+
+
+def _reader(settings: KafkaSettings, group: str | None) -> dict[str, Any]:
+    """Options of a consumer."""
+    options = settings.kafka_python("consumer")
+    strategy = options.pop("partition_assignment_strategy")
+    try:
+        assignors = [_ASSIGNORS[name.strip()] for name in strategy.split(",")]
+    except KeyError as e:
+        choices = ", ".join(_ASSIGNORS)
+        raise ConfigError(f"kafka.partition.assignment.strategy = {strategy!r}: {e} is none of {choices}") from None
+    if group is None:
+        options.pop("group_instance_id", None)
+    return options | {
+        "group_id": group,
+        "partition_assignment_strategy": assignors,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "none",
+        "allow_auto_create_topics": False,
+        "metrics_enabled": False,
+    }
+
+
+def _record(r: Any) -> Record:
+    timestamp = r.timestamp
+    headers = tuple([(name, value or b"") for name, value in r.headers]) if r.headers else ()
+    return Record(
+        r.value,
+        (r.offset,),
+        (r.offset + 1,),
+        r.key,
+        timestamp if timestamp is not None and timestamp >= 0 else None,
+        headers,
+    )
+
+
+def _text(e: BaseException) -> str:
+    """An error's own words."""
+    return str(e) or type(e).__name__
+
+
+lookup, member, producer = KafkaPythonLookup, KafkaPythonMember, KafkaPythonProducer
