@@ -18,6 +18,7 @@ A network's inputs at an event, in order (T targets, U units of features), all w
     1      log of the time since the event before over its mean
     10     sine and cosine of the expected time: day (3 harmonics) and week (2)
     3 T    usual step and usual level less L at the expected time, and the regression's forecast, in D
+    8      a vector of the key's hash, where there are keys: they share the network, and may still differ
     2 U    numeric features: level and newest step, standardised; text: one hot of 8; 0 where missing
 The expected time is the event's plus the median of the key's last five intervals: the coming event's own time
 is never used. Labels of output j n + i (target j, i + 1 of n steps ahead) belong to the step made i + 1 events ago.
@@ -27,11 +28,15 @@ State is float64 and the pass (kernels/series.py) plain loops, so the bits stay 
 
 from __future__ import annotations
 
+import hashlib
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_rnn.blob import pack_key
 from stream_rnn.kernels.cache import compiled
 from stream_rnn.kernels.rls import rls_template
 from stream_rnn.kernels.series import (
@@ -52,9 +57,12 @@ from stream_rnn.kernels.series import (
     settle_block,
 )
 from stream_rnn.keys import KeySpace
+from stream_rnn.records import Key
 
 Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]
+
+KEY_WORDS = 8
 
 
 class Inputs(NamedTuple):
@@ -69,25 +77,26 @@ class Inputs(NamedTuple):
 
 
 class Features:
-    """The compiled pass and its tables in a KeySpace."""
+    """The compiled pass and its tables in a KeySpace; `keyed`: there is more than the one key None."""
 
-    def __init__(self, targets: int, horizon: int, units: int, keyspace: KeySpace) -> None:
-        self.targets, self.horizon, self.units = targets, horizon, units
-        self.inputs = TIME_INPUTS + 6 * targets + 2 * units
+    def __init__(self, targets: int, horizon: int, units: int, keyspace: KeySpace, keyed: bool = False) -> None:
+        self.targets, self.horizon, self.units, self.keyspace = targets, horizon, units, keyspace
+        self.key_words = KEY_WORDS if keyed else 0
+        self.inputs = TIME_INPUTS + 6 * targets + self.key_words + 2 * units
         self.outputs = targets * horizon
         head = np.zeros(HEAD)
         head[LAST_TIME] = np.nan
         part = np.full(MADE + MADE_WORDS * horizon, np.nan)
         part[:HISTORY] = 0.0
         part = np.concatenate([part, rls_template(REGRESSORS), np.tile(rls_template(REGRESSORS - 1), horizon - 1)])
-        row = np.concatenate([head, np.tile(part, targets)])
+        row = np.concatenate([head, np.tile(part, targets), np.zeros(self.key_words)])
         self.tables = (
             keyspace.table("series", np.float64, len(row), row),
             keyspace.table("levels", np.float64, targets * LEVELS, np.full(targets * LEVELS, np.nan)),
             keyspace.table("steps", np.float32, targets * BINS * 2),  # usual step, and values seen
             keyspace.table("features", np.float64, max(1, units) * FEATURE_WORDS),
         )
-        self._sizes = np.array([targets, horizon, len(part)], np.int64)
+        self._sizes = np.array([targets, horizon, len(part), self.key_words], np.int64)
         self._places = [np.array([t.shift, t.mask, t.stride], np.int64) for t in self.tables]
         self._read = compiled(read_block, READ_BLOCK, "the features' kernel")
         self._settle = compiled(settle_block, SETTLE_BLOCK, "the features' kernel")
@@ -96,6 +105,14 @@ class Features:
     def lags(self) -> list[int]:
         """How many steps back each label belongs."""
         return list(range(self.horizon)) * self.targets
+
+    def enter(self, keys: Sequence[Key]) -> Int64s:
+        """The slots of a block's keys; a new key gets its vector."""
+        new = [key for key in dict.fromkeys(keys) if key not in self.keyspace.slots] if self.key_words else []
+        slots = self.keyspace.enter_many(keys)
+        for key in new:
+            self.tables[0].row(self.keyspace.slots[key])[-self.key_words :] = key_vector(key)
+        return slots
 
     def read(self, slots: Int64s, time: Floats, values: Floats, units: Int64s, texts: Int64s) -> Inputs:
         """Take in a block: slots and time (n,), values (n, S); units and texts (S - T,) place the features."""
@@ -120,6 +137,12 @@ class Features:
     def _addresses(self) -> list[Int64s]:
         """Where the tables' rows are, as the kernels take it; slabs are added as keys come."""
         return [a for table, place in zip(self.tables, self._places, strict=True) for a in (table.bases, place)]
+
+
+def key_vector(key: Key) -> Floats:
+    """Numbers that tell a key from others, (KEY_WORDS,), of mean 0 and variance 1 over keys; the same everywhere."""
+    digest = hashlib.blake2b(pack_key(key), digest_size=KEY_WORDS).digest()
+    return (np.frombuffer(digest, np.uint8).astype(np.float64) - 127.5) * (math.sqrt(12.0) / 256.0)
 
 
 def forecasts(base: Floats, scale: Floats, y: NDArray[np.float32]) -> Floats:

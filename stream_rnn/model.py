@@ -93,7 +93,7 @@ class Forecaster:
     def _build(self, units: int) -> None:
         """Make the tables and the network for so many units of features, all at their start."""
         s = self.settings
-        self.features = Features(len(self.targets), self.horizon, units, self.keyspace)
+        self.features = Features(len(self.targets), self.horizon, units, self.keyspace, bool(self.fields.key))
         self.learner = Learner(
             self.features.inputs, self.features.outputs, cell=s["cell"], hidden=s["hidden"], k1=s["k1"], k2=s["k2"],
             horizon=self.horizon, loss=s["loss"], optimizer=s["optimizer"], lr=s["lr"], clip=s["clip"], seed=s["seed"],
@@ -125,7 +125,7 @@ class Forecaster:
     def _advance(self, block: Block, start: int, stop: int) -> list[Prediction]:
         """Take rows start … stop - 1 through: the model has room for their features."""
         keys, time, values = block.keys[start:stop], block.time[start:stop], block.values[start:stop]
-        slots = self.keyspace.enter_many(keys)
+        slots = self.features.enter(keys)
         self.keyspace.clock -= len(keys)  # the learner enters them too, and an event counts once
         inputs = self.features.read(slots, time, values, *self.fields.layout())
         forecast = self._forecast(keys, inputs)

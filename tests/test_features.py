@@ -1,9 +1,11 @@
 """Features against their formulas in plain NumPy, and the promises about fields of features.py and fields.py."""
 
 import datetime
+import hashlib
 import math
 from collections import deque
 
+import msgspec
 import numpy as np
 import numpy.testing as npt
 import pytest
@@ -109,8 +111,8 @@ def half_hour(t):
 class Twin:
     """One key's features, from the text of features.py."""
 
-    def __init__(self, targets, horizon, texts):
-        self.n, self.texts = horizon, texts
+    def __init__(self, targets, horizon, texts, key=None):
+        self.n, self.texts, self.key = horizon, texts, key
         self.targets = [Target(horizon) for _ in range(targets)]
         self.features = [Series() for _ in texts]
         self.last = self.mean = None
@@ -183,7 +185,9 @@ class Twin:
                     if s.step > 0:
                         pair[:] = s.level, clip(s.newest_step / s.step, 6)
             extra.append(pair)
-        x = np.concatenate([own.ravel(), clock, profile.ravel(), *extra])
+        digest = b"" if self.key is None else hashlib.blake2b(msgspec.msgpack.encode(self.key), digest_size=8).digest()
+        vector = [(byte - 127.5) * math.sqrt(12) / 256 for byte in digest]
+        x = np.concatenate([own.ravel(), clock, profile.ravel(), vector, *extra])
         return x, labels.ravel(), base.ravel(), scale.ravel(), t + typical if self.intervals else math.nan
 
 
@@ -201,14 +205,14 @@ def stream(seed, n, series, keys, texts=(), start=1.5e9):
     return slots, time, values
 
 
-def run(slots, time, values, targets, horizon, texts=(), cuts=()):
+def run(slots, time, values, targets, horizon, texts=(), cuts=(), keyed=True):
     keyspace = KeySpace()
     units = np.cumsum([0, *[4 if t else 1 for t in texts]])
-    features = Features(targets, horizon, int(units[-1]), keyspace)
+    features = Features(targets, horizon, int(units[-1]), keyspace, keyed)
     layout = units[:-1].astype(np.int64), np.array(texts, np.int64)
     parts, settled = [], []
     for a, b in zip([0, *cuts], [*cuts, len(slots)], strict=True):
-        rows = keyspace.enter_many(slots[a:b].tolist())
+        rows = features.enter(slots[a:b].tolist())
         part = features.read(rows, time[a:b], values[a:b], *layout)
         y = np.sin(np.arange(a, b, dtype=np.float32))[:, None] * np.ones(features.outputs, np.float32)
         settled.append(features.settle(rows, forecasts(part.base, part.scale, y)))
@@ -216,11 +220,14 @@ def run(slots, time, values, targets, horizon, texts=(), cuts=()):
     return [np.concatenate(a) for a in zip(*parts, strict=True)] + [np.concatenate(settled)], keyspace
 
 
-@pytest.mark.parametrize(("targets", "horizon", "texts"), [(1, 1, ()), (2, 1, (0, 0)), (1, 5, (1, 0)), (3, 2, ())])
-def test_agrees_with_the_formulas(targets, horizon, texts):
+@pytest.mark.parametrize(
+    ("targets", "horizon", "texts", "keyed"),
+    [(1, 1, (), False), (2, 1, (0, 0), True), (1, 5, (1, 0), True), (3, 2, (), False)],
+)
+def test_agrees_with_the_formulas(targets, horizon, texts, keyed):
     slots, time, values = stream(3, 1500, targets + len(texts), 3, texts)
-    (X, labels, base, scale, expected, step, _), _ = run(slots, time, values, targets, horizon, texts)
-    twins = {q: Twin(targets, horizon, texts) for q in range(3)}
+    (X, labels, base, scale, expected, step, _), _ = run(slots, time, values, targets, horizon, texts, keyed=keyed)
+    twins = {q: Twin(targets, horizon, texts, q if keyed else None) for q in range(3)}
     for e, q in enumerate(slots):
         x, y, b, s, ahead = twins[q].take(time[e], values[e])
         npt.assert_allclose(X[e], x, rtol=1e-4, atol=2e-5, err_msg=f"inputs of event {e}")

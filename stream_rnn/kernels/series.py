@@ -32,7 +32,7 @@ BIN_S, BIN_SHIFT_S = 1800.0, 450.0  # shifted, so that usual clock times are awa
 PROFILE_RATE = 0.1
 INTERVALS = 5
 
-# Words of a key's row of series: a head, then a part a target.
+# Words of a key's row of series: a head, a part a target, the key's vector.
 EVENTS, LAST_TIME, MEAN_INTERVAL, N_INTERVALS, RECENT = range(5)
 HEAD = RECENT + INTERVALS
 COUNT, MEAN, VARIANCE, STEPS, TYPICAL, HISTORY = range(6)  # STEPS: D²; TYPICAL: mean of √|step|, zeros left out
@@ -128,12 +128,14 @@ def read_block(
 ):  # fmt: skip
     """Take in n events, (n, …): write inputs X, labels, base and scale of the forecasts, expected times and steps.
 
-    sizes: targets, horizon, words a target. A table is its slabs' addresses and [shift, mask, stride]: keys.Rows.
+    sizes: targets, horizon, words a target, words of a key's vector. A table is its slabs' addresses and
+    [shift, mask, stride]: keys.Rows.
     """
-    T, n, part = sizes
+    T, n, part, key_words = sizes
     at_time = 3 * T
     at_profile = at_time + TIME_INPUTS
-    at_features = at_profile + 3 * T
+    at_key = at_profile + 3 * T
+    at_features = at_key + key_words
     at_regressions = MADE + MADE_WORDS * n
     f = np.zeros(REGRESSORS)
     g = np.empty(REGRESSORS)
@@ -256,6 +258,8 @@ def read_block(
                     base[e, j * n + i] = L + unit * _within(linear, REACH)
                 scale[e, j * n + i] = unit if i == 0 else SHARE * unit
 
+        for d in range(key_words):
+            X[e, at_key + d] = p[HEAD + T * part + d]
         k = doubles_at(_at(slots[e], feature_bases, feature_place))
         for s in range(units.shape[0]):
             y = values[e, T + s]
@@ -280,7 +284,7 @@ def read_block(
 @kernel
 def settle_block(slots, forecast, sizes, bases, place, predicted):
     """Put each event's one-step forecasts into its key's row; `predicted` (n, T): what was there before."""
-    T, n, part = sizes
+    T, n, part, _ = sizes
     for e in range(slots.shape[0]):
         p = doubles_at(_at(slots[e], bases, place))
         for j in range(T):
