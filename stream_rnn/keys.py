@@ -8,7 +8,8 @@ kernels hold addresses. New rows start as the table's template.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from stream_rnn.errors import StateMismatch
 from stream_rnn.records import Key
 
 _SLAB_BYTES = 1 << 20
+_LOAD_KEYS = 1000  # at a time
 _LINE = 64  # bytes of a cache line: every row starts on one
 
 Int64s = NDArray[np.int64]
@@ -57,11 +59,22 @@ class Rows:
         return row
 
     def gather(self, slots: Int64s, into: NDArray[np.uint8]) -> None:
-        """Copy the rows of many slots as bytes; `into` has shape (n, bytes)."""
-        for n in np.unique(slots >> self.shift):
-            here = slots >> self.shift == n
-            rows = self._slabs[n][: self.stride << self.shift].reshape(-1, self.stride)
-            into[here] = rows[slots[here] & self.mask, : self.bytes]
+        """Copy the rows of many slots, in ascending order, as bytes; `into` has shape (n, bytes)."""
+        for rows, some, here in self._by_slab(slots):
+            into[here] = rows[some, : self.bytes]
+
+    def scatter(self, slots: Int64s, states: NDArray[np.uint8]) -> None:
+        """The other way round."""
+        for rows, some, here in self._by_slab(slots):
+            rows[some, : self.bytes] = states[here]
+
+    def _by_slab(self, slots: Int64s) -> Iterator[tuple[NDArray[np.uint8], Int64s, slice]]:
+        """Each slab's rows, which of them are meant, and where those stand in `slots`."""
+        slabs = slots >> self.shift
+        starts = np.flatnonzero(np.diff(slabs, prepend=-1)).tolist()
+        for start, stop in pairwise([*starts, len(slots)]):
+            rows = self._slabs[slabs[start]][: self.stride << self.shift].reshape(-1, self.stride)
+            yield rows, slots[start:stop] & self.mask, slice(start, stop)
 
     def clear(self, slot: int) -> None:
         """Put the template into a row."""
@@ -205,7 +218,7 @@ class KeySpace:
         return b"".join(t.row(slot).tobytes() for t in self.tables.values())
 
     def gather(self, slots: Int64s) -> NDArray[np.uint8]:
-        """The whole states of many slots, copied: (n, row_bytes), each row what `get` gives."""
+        """The whole states of many slots in ascending order, copied: (n, row_bytes), each row what `get` gives."""
         states = np.empty((len(slots), self.row_bytes), np.uint8)
         start = 0
         for table in self.tables.values():
@@ -224,8 +237,18 @@ class KeySpace:
 
     def load(self, states: Iterable[tuple[Key, bytes]]) -> None:
         """`put` many."""
-        for key, state in states:
-            self.put(key, state)
+        todo = iter(states)
+        while block := list(islice(todo, _LOAD_KEYS)):
+            for key, state in block:
+                self._check(key, state)
+            slots = np.array([self._new(key) if (s := self.find(key)) < 0 else s for key, _ in block], np.int64)
+            self.changed[slots] = 1
+            order = np.argsort(slots, kind="stable")
+            rows = np.frombuffer(b"".join([state for _, state in block]), np.uint8).reshape(len(block), -1)[order]
+            start = 0
+            for table in self.tables.values():
+                table.scatter(slots[order], rows[:, start : start + table.bytes])
+                start += table.bytes
 
 
 def plain_key(key: Key) -> Key:

@@ -7,9 +7,12 @@ Which keys wait where never shows in a result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_rnn.keys import KeySpace
 from stream_rnn.records import Key
@@ -19,18 +22,32 @@ _BESIDES = 400  # bytes a key takes besides its rows: its name, its places in di
 _KEEP = 0.9  # of the limit after spilling, so that it is not done for every new key
 
 
-def copy_changed(keyspace: KeySpace, seen: Callable[[int], float | None] | None = None) -> list[KeyState]:
-    """The states of the keys that changed since the last call, copied; what is copied counts as unchanged.
+class Copies:
+    """Key states copied at one instant; iterating makes a KeyState of each (in the thread that writes them)."""
 
-    `seen` gives the event time of a slot's last event.
+    def __init__(self, keys: list[Key], states: NDArray[np.uint8], seen: list[float | None]) -> None:
+        self._keys, self._states, self._seen = keys, states, seen
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[KeyState]:
+        return map(KeyState, self._keys, self._states, self._seen)
+
+
+def copy_changed(keyspace: KeySpace, seen: NDArray[np.float64] | None = None) -> Copies:
+    """The states of the keys that changed since the last call; what is copied counts as unchanged.
+
+    `seen`, by slot, is the event time of a key's last event (NaN: it has none).
     """
     slots = np.flatnonzero(keyspace.changed[: len(keyspace.keys)])
     states = keyspace.gather(slots)
     keyspace.clear_changed()
-    keys = keyspace.keys
-    if seen is None:
-        return [KeyState(keys[slot], states[i]) for i, slot in enumerate(slots.tolist())]
-    return [KeyState(keys[slot], states[i], seen(slot)) for i, slot in enumerate(slots.tolist())]
+    keys = [keyspace.keys[slot] for slot in slots.tolist()]
+    times: list[float | None] = [None] * len(keys)
+    if seen is not None:
+        times = [None if math.isnan(t) else t for t in seen[slots].tolist()]
+    return Copies(keys, states, times)
 
 
 class Spill:
@@ -51,18 +68,12 @@ class Spill:
 
     def restore(self, states: Iterable[KeyState], count: int) -> None:
         """Take up a snapshot's keys, those that changed last first, as far as there is room."""
-        self._keyspace.recall = None
-        room = self._room()
-        loaded = 0
-        for key, state, _ in states:
-            if loaded >= room:
-                break
-            self._keyspace.put(key, state)
-            loaded += 1
-        self._keyspace.clear_changed()
-        self._keyspace.last_seen[:] = 0
-        self.away = count - loaded
-        self._keyspace.recall = self._recall
+        keyspace = self._keyspace
+        keyspace.recall = None
+        keyspace.load((key, state) for key, state, _ in islice(states, self._room()))
+        keyspace.clear_changed()
+        self.away = count - len(keyspace)
+        keyspace.recall = self._recall
 
     @property
     def taken_bytes(self) -> int:
