@@ -1,7 +1,9 @@
-"""A network that gets more inputs while it learns: what it knows stays, bit for bit; new inputs have zero weights.
+"""Room for more features while a model learns: what it knows stays, bit for bit; new inputs begin at zero weights.
 
-Only two things in a learner have the number of its inputs in their shape: W (I, gates · H) in the arena of
-weights and its moments, and a key's ring of inputs (window, I); see kernels/layout.py.
+Three things have the number of units of features in their shape: the rows of the table "features"; a learner's W
+(I, gates · H), in the arena of weights and its moments; a key's ring of inputs (window, I) in a learner's row; see
+kernels/layout.py. States that lie elsewhere (in a store, spilled) keep their old shape until they come back, and
+their length tells it.
 """
 
 from __future__ import annotations
@@ -14,38 +16,40 @@ from numpy.typing import NDArray
 
 from stream_rnn.kernels.cells import CELLS
 from stream_rnn.kernels.layout import arena_layout, row_layout, up16
+from stream_rnn.kernels.series import FEATURE_WORDS
 from stream_rnn.keys import KeySpace
 from stream_rnn.learner import Learner
 
 Array = NDArray[Any]
 
+UNITS = 4  # room is made in multiples of
 
-def grow(keyspace: KeySpace, old: Sequence[Learner], build: Callable[[], Sequence[Learner]]) -> None:
-    """Replace the tables of a key space and the learners in it by those that `build` makes, with what was in them.
 
-    Keys keep their slots. A learner's row gets a wider ring; any other table's row may get zeros at its end.
+def capacity(units: int, needed: int) -> int:
+    """Units to make room for: at least twice those of before, so that few models grow often.
+
+    >>> capacity(0, 3), capacity(4, 5), capacity(4, 9)
+    (4, 8, 12)
     """
-    was, keys, slots = keyspace.tables, keyspace.keys, keyspace.slots
+    return max(-(-needed // UNITS) * UNITS, 2 * units)
+
+
+def replace_tables(keyspace: KeySpace, build: Callable[[], None]) -> None:
+    """Let `build` make a key space's tables anew; keys stay in their slots, and all count as changed.
+
+    keyspace.adapt turns their states into what the new tables take.
+    """
+    states = [(key, keyspace.get(key)) for key in keyspace.slots]
+    keys, slots = keyspace.keys, keyspace.slots
     keyspace.tables, keyspace.keys, keyspace.slots = {}, [], {}  # as `build` wants it: before the first key
-    new = build()
+    build()
     keyspace.keys, keyspace.slots = keys, slots
-    learners = iter(zip(old, new, strict=True))
-    for name, table in keyspace.tables.items():
-        pair = next(learners) if name.startswith("learner") else None
+    for table in keyspace.tables.values():
         table.reserve(len(keys))
-        for slot in slots.values():
-            words = was[name].row(slot)
-            if pair:
-                words = _row(*pair, words)
-            row = table.row(slot)
-            row[: len(words)] = words
-            row[len(words) :] = 0
-    keyspace.changed[list(slots.values())] = 1
-    for pair in zip(old, new, strict=True):
-        pair[1].load_shared(_shared(*pair))
+    keyspace.load(states)
 
 
-def _shared(old: Learner, new: Learner) -> dict[str, Array]:
+def wider_shared(old: Learner, new: Learner) -> dict[str, Array]:
     """The shared arrays of `old` in the shapes of `new`."""
     shared = old.shared_arrays()
     a, b = (arena_layout(CELLS[x.cell], x.inputs, up16(x.hidden), x.outputs)["U"] for x in (old, new))  # where W ends
@@ -54,9 +58,34 @@ def _shared(old: Learner, new: Learner) -> dict[str, Array]:
     return shared
 
 
-def _row(old: Learner, new: Learner, words: Array) -> Array:
-    """A key's row of `old` as one of `new`."""
-    at = row_layout(CELLS[old.cell], old.inputs, up16(old.hidden), old.label_width, old.k1, old.window)
-    ring = words[at["x"] : at["y"]].reshape(old.window, old.inputs)
-    wider = np.pad(ring, [(0, 0), (0, new.inputs - old.inputs)])
-    return np.concatenate([words[: at["x"]], wider.ravel(), words[at["y"] :]])
+def wider_state(state: bytes, keyspace: KeySpace, learners: Sequence[Learner], units: int) -> bytes | None:
+    """A key's state from when there was room for fewer units, as today's tables take it; None: it is no such state.
+
+    `learners` in the order of their tables, whose names begin with "learner".
+    """
+    owners = dict(zip([name for name in keyspace.tables if name.startswith("learner")], learners, strict=True))
+    for before in range(0, units, UNITS):
+        words = {name: table.words for name, table in keyspace.tables.items()}
+        words["features"] -= FEATURE_WORDS * (max(1, units) - max(1, before))
+        for name, learner in owners.items():
+            words[name] -= learner.window * 2 * (units - before)
+        if sum(words[name] * table.dtype.itemsize for name, table in keyspace.tables.items()) == len(state):
+            break
+    else:
+        return None
+    rows, start = [], 0
+    for name, table in keyspace.tables.items():
+        row = np.frombuffer(state, table.dtype, words[name], start)
+        start += row.nbytes
+        if name in owners:
+            row = _wider_ring(row, owners[name], owners[name].inputs - 2 * (units - before))
+        rows.append(np.pad(row, (0, table.words - len(row))).tobytes())
+    return b"".join(rows)
+
+
+def _wider_ring(row: Array, learner: Learner, inputs: int) -> Array:
+    """A learner's row with a ring of so many inputs, as one of the learner's."""
+    at = row_layout(CELLS[learner.cell], inputs, up16(learner.hidden), learner.label_width, learner.k1, learner.window)
+    ring = row[at["x"] : at["y"]].reshape(learner.window, inputs)
+    wider = np.pad(ring, [(0, 0), (0, learner.inputs - inputs)])
+    return np.concatenate([row[: at["x"]], wider.ravel(), row[at["y"] :]])

@@ -91,7 +91,8 @@ class KeySpace:
 
     `changed` (uint8 a slot) says which keys moved since `clear_changed`; `last_seen` holds the value of
     `clock` (events counted so far) at a key's last event. `recall`, where set, is asked for the state of a key that
-    is not here: it may wait elsewhere (None: the key is new).
+    is not here: it may wait elsewhere (None: the key is new). `adapt`, where set, is given a state of another length
+    than today's rows have, and makes it fit if it is an older one of the same model (None: it is not).
     """
 
     def __init__(self) -> None:
@@ -102,6 +103,7 @@ class KeySpace:
         self.last_seen: Int64s = np.zeros(0, np.int64)
         self.clock = 0
         self.recall: Callable[[Key], bytes | None] | None = None
+        self.adapt: Callable[[bytes], bytes | None] | None = None
         self._free: list[int] = []
 
     def __len__(self) -> int:
@@ -181,14 +183,18 @@ class KeySpace:
             table.fresh(slot, used)
         self.slots[key] = slot
         if self.recall is not None and (state := self.recall(key)) is not None:
-            self._check(key, state)
-            self._fill(slot, state)
+            self._fill(slot, self._fitting(key, state))
         return slot
 
-    def _check(self, key: Key, state: bytes) -> None:
-        if len(state) != self.row_bytes:
+    def _fitting(self, key: Key, state: bytes) -> bytes:
+        """The state in today's length; StateMismatch if it is of another model."""
+        if len(state) == self.row_bytes:
+            return state
+        fitting = None if self.adapt is None else self.adapt(state)
+        if fitting is None:
             raise StateMismatch(f"key {key!r}: its saved state has {len(state)} bytes and this model's has "
                                 f"{self.row_bytes}; it was made with other settings")
+        return fitting
 
     def _fill(self, slot: int, state: bytes) -> None:
         """Put a key's whole state into its rows."""
@@ -228,7 +234,7 @@ class KeySpace:
 
     def put(self, key: Key, state: bytes) -> None:
         """Set a key's whole state, bit for bit as `get` gave it; the key counts as changed."""
-        self._check(key, state)
+        state = self._fitting(key, state)
         slot = self.slots.get(key, -1)
         if slot < 0:
             slot = self._new(key)
@@ -238,9 +244,7 @@ class KeySpace:
     def load(self, states: Iterable[tuple[Key, bytes]]) -> None:
         """`put` many."""
         todo = iter(states)
-        while block := list(islice(todo, _LOAD_KEYS)):
-            for key, state in block:
-                self._check(key, state)
+        while block := [(key, self._fitting(key, state)) for key, state in islice(todo, _LOAD_KEYS)]:
             slots = np.array([self._new(key) if (s := self.find(key)) < 0 else s for key, _ in block], np.int64)
             self.changed[slots] = 1
             order = np.argsort(slots, kind="stable")

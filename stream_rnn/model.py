@@ -88,7 +88,8 @@ class Forecaster:
         self.horizon = horizon
         self.fields = Fields(self.targets, keys, time, named, max_features, self.settings["ignore"])
         self.keyspace = KeySpace()
-        self._build(_capacity(0, len(named or ())))
+        self.keyspace.adapt = self._adapt
+        self._build(growth.capacity(0, len(named or ())))
 
     def _build(self, units: int) -> None:
         """Make the tables and the network for so many units of features, all at their start."""
@@ -161,7 +162,7 @@ class Forecaster:
         units = self.features.units
         for row, needed in dict(block.cuts).items():
             if needed > units:
-                units = _capacity(units, needed)
+                units = growth.capacity(units, needed)
                 yield row, units
 
     def _grow(self, units: int) -> None:
@@ -170,12 +171,12 @@ class Forecaster:
             self.keyspace.tables.clear()
             self._build(units)
             return
+        old = self.learner
+        growth.replace_tables(self.keyspace, lambda: self._build(units))
+        self.learner.load_shared(growth.wider_shared(old, self.learner))
 
-        def build() -> list[Learner]:
-            self._build(units)
-            return [self.learner]
-
-        growth.grow(self.keyspace, [self.learner], build)
+    def _adapt(self, state: bytes) -> bytes | None:
+        return growth.wider_state(state, self.keyspace, [self.learner], self.features.units)
 
     # State --------------------------------------------------------------------------------------------
 
@@ -250,11 +251,6 @@ class Forecaster:
 
     def __repr__(self) -> str:
         return f"Forecaster({', '.join(self.targets)}; {len(self.keyspace)} keys, {self.learner!r})"
-
-
-def _capacity(units: int, needed: int) -> int:
-    """Units to make room for: in fours, and at least twice those of before, so that few models grow often."""
-    return max(-(-needed // 4) * 4, 2 * units)
 
 
 def _listed(numbers: Floats) -> list[Any]:

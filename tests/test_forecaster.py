@@ -345,6 +345,27 @@ def test_a_late_feature_leaves_what_was_learnt_as_it_was():
         np.testing.assert_allclose(weights[name][..., : before[name].shape[-1]], before[name], rtol=1e-3, atol=1e-5)
 
 
+def test_states_from_before_there_was_room_for_a_feature_still_fit():
+    """A key that waited in a store meanwhile comes back with rows of the old shape."""
+    plain = {"id": "k2", "at": START, "y": 1.0, "z": 2.0}
+    stream = [{k: v for k, v in e.items() if k in plain} for e in events(dirty=False)]
+    model = forecaster()
+    model.step_many(stream)
+    waiting = model.keyspace.get("k2")
+    model.step_many([e | {f"more{i}": 1.0 * t for i in range(5)} for t, e in enumerate(stream) if e["id"] != "k2"])
+    there, known = forecaster(), model.keyspace.get("k2")
+    assert len(known) > len(waiting)
+    there.load_shared(model.shared_arrays())
+    there.keyspace.put("k2", waiting)
+    assert there.keyspace.get("k2") == known
+    forgetful = Forecaster.from_bytes(model.to_bytes())
+    forgetful.keyspace.forget("k2")
+    forgetful.keyspace.recall = {"k2": waiting}.get
+    assert raw([forgetful.step(plain)]) == raw([model.step(plain)])
+    with pytest.raises(StateMismatch, match="other settings"):
+        there.keyspace.put("k2", waiting[:-4])
+
+
 def test_a_late_feature_is_learnt_from():
     rng = np.random.default_rng(5)
     stream = []
