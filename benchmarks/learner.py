@@ -152,7 +152,7 @@ def our_parts(H: int) -> Probe:
     """The GRU kernel's parts, with a window run forward and gradients of all its outputs in place."""
     probe = Probe(Learner(INPUTS, hidden=H, k1=1, k2=K2))
     X, Y = stream(K2)
-    probe.X[:, 1 : 1 + INPUTS], probe.DY[:, :1] = X, Y
+    probe.X[:, :INPUTS], probe.DY[:, :1] = X, Y
     probe.forward()
     return probe
 

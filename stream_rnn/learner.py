@@ -220,7 +220,7 @@ class Learner:
             at.C_STRIDE: self._rows.stride, at.R_LIVE: row["live"], at.R_START: row["start"], at.R_X: row["x"],
             at.R_Y: row["y"], at.R_WEIGHT: row["weight"], at.R_RESETS: row["resets"],
         }  # fmt: skip
-        parts = ("GR", "GR2", "UT", "VT", "X", "ACT", "D", "DY", "S", "DH", "IDS", "LABELLED")
+        parts = ("GR", "GR2", "UT", "VT", "BIAS", "X", "ACT", "D", "DY", "DHS", "S", "DH", "IDS", "LABELLED")
         words |= {word: here + 4 * scratch[p] for word, p in zip(range(at.C_GR, at.C_LABELLED + 1), parts, strict=True)}
         for word, value in words.items():
             context[word] = value
@@ -455,6 +455,9 @@ class Learner:
         self._x[:] = array
 
     def _take_y(self, y: ArrayLike) -> None:
+        if type(y) is np.ndarray and y.dtype is _FLOAT32 and y.shape == self._y.shape:
+            self._y[:] = y
+            return
         if type(y) is float and self.label_width == 1 and abs(y) < 1e38:
             self._y[0] = y
             return

@@ -57,12 +57,16 @@ def cell_forward(cell, W, oh, oc, S, ACT, la, H, K):
     """K steps: see gru.gru_forward."""
 
 
-def cell_backward(cell, UT, S, ACT, D, la, dh, DY, ldy, labelled, V, O, H, K):
+def cell_backward(cell, UT, S, ACT, D, la, dh, DH, labelled, H, K):
     """Gradients of the pre-activations: see gru.gru_backward."""
 
 
 def cell_recurrent_gradient(cell, S, D, la, GR, oh, oc, H, K):
-    """Gradients of U and c: see gru.gru_recurrent_gradient."""
+    """Gradients of b, U and c: see gru.gru_recurrent_gradient."""
+
+
+def cell_bias(cell, W, oc, BIAS, H):
+    """What W x + … starts from: see gru.gru_bias."""
 
 
 def gates(cell):
@@ -80,10 +84,10 @@ def _forward(cell, W, oh, oc, S, ACT, la, H, K):
 
 
 @overload(cell_backward)
-def _backward(cell, UT, S, ACT, D, la, dh, DY, ldy, labelled, V, O, H, K):
+def _backward(cell, UT, S, ACT, D, la, dh, DH, labelled, H, K):
     f = {"gru": gru.gru_backward, "lstm": lstm.lstm_backward, "elman": elman.elman_backward}[cell.cell.name]
-    return lambda cell, UT, S, ACT, D, la, dh, DY, ldy, labelled, V, O, H, K: f(
-        UT, S, ACT, D, la, dh, DY, ldy, labelled, V, O, H, K
+    return lambda cell, UT, S, ACT, D, la, dh, DH, labelled, H, K: f(
+        UT, S, ACT, D, la, dh, DH, labelled, H, K
     )
 
 
@@ -92,6 +96,12 @@ def _recurrent_gradient(cell, S, D, la, GR, oh, oc, H, K):
     f = {"gru": gru.gru_recurrent_gradient, "lstm": lstm.lstm_recurrent_gradient,
          "elman": elman.elman_recurrent_gradient}[cell.cell.name]  # fmt: skip
     return lambda cell, S, D, la, GR, oh, oc, H, K: f(S, D, la, GR, oh, oc, H, K)
+
+
+@overload(cell_bias)
+def _bias(cell, W, oc, BIAS, H):
+    f = {"gru": gru.gru_bias, "lstm": lstm.lstm_bias, "elman": elman.elman_bias}[cell.cell.name]
+    return lambda cell, W, oc, BIAS, H: f(W, oc, BIAS, H)
 
 
 @overload(gates)

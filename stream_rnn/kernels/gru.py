@@ -12,8 +12,8 @@ gradients [dn, dr, dz, dn ⊙ r] serves both products of the backward pass.
 import numpy as np
 
 from stream_rnn.kernels.cache import inner
-from stream_rnn.kernels.tiles import add_row, column_sum, copy, fill, product
-from stream_rnn.kernels.vec import vfma, vload, vset, vsigmoid, vstore, vtanh
+from stream_rnn.kernels.tiles import add_row, add_to, column_sum, copy, fill, product
+from stream_rnn.kernels.vec import ahead, vfma, vload, vset, vsigmoid, vstore, vtanh
 
 GATES = 3
 STATES = 1
@@ -22,13 +22,11 @@ ACTIVATIONS = 4
 
 @inner
 def gru_forward(W, oh, oc, S, ACT, la, H, K):
-    """K steps from state S[0] to S[1 … K]; ACT[K] holds W x on entry and the activations on return."""
+    """K steps from state S[0] to S[1 … K]; ACT[K] holds W x + b, and c_r and c_z, on entry; the activations on return."""
     G = 3 * H
     for s in range(K):
         a = s * la
         h = s * H
-        for j in range(0, 2 * H, 16):
-            vstore(ACT, a + H + j, vload(ACT, a + H + j) + vload(W, oc + j))
         copy(W, oc + 2 * H, ACT, a + 3 * H, H)
         add_row(S, h, H, W, oh, G, ACT, a + H, G // 16, 1 - 2 * (s & 1))
         for j in range(0, H, 16):
@@ -42,8 +40,8 @@ def gru_forward(W, oh, oc, S, ACT, la, H, K):
 
 
 @inner
-def gru_backward(UT, S, ACT, D, la, dh, DY, ldy, labelled, V, O, H, K):
-    """Gradients of the pre-activations, D[K] = [dn, dr, dz, dn ⊙ r], from those of the outputs, DY[K]."""
+def gru_backward(UT, S, ACT, D, la, dh, DH, labelled, H, K):
+    """Gradients of the pre-activations, D[K] = [dn, dr, dz, dn ⊙ r]; DH[K] are those of h that labels make."""
     G = 3 * H
     one = vset(np.float32(1))
     fill(dh, 0, H, np.float32(0))
@@ -51,7 +49,7 @@ def gru_backward(UT, S, ACT, D, la, dh, DY, ldy, labelled, V, O, H, K):
         a = s * la
         h = s * H
         if labelled[s] != 0:
-            add_row(DY, s * ldy, O, V, 0, H, dh, 0, H // 16, 1)
+            add_to(DH, h, dh, H)
         for j in range(0, H, 16):
             v = vload(dh, j)
             n = vload(ACT, a + j)
@@ -71,7 +69,15 @@ def gru_backward(UT, S, ACT, D, la, dh, DY, ldy, labelled, V, O, H, K):
 
 @inner
 def gru_recurrent_gradient(S, D, la, GR, oh, oc, H, K):
-    """Gradients of U and c; those of b (at 0, columns n, r, z) are there already."""
+    """Gradients of b, U and c."""
     product(S, 0, H, 1, H, D, H, la, 3 * H // 16, GR, oh, 3 * H, K)
+    column_sum(D, 0, la, 3 * H, K, GR, 0)
     copy(GR, H, GR, oc, 2 * H)
     column_sum(D, 3 * H, la, H, K, GR, oc + 2 * H)
+
+
+@inner
+def gru_bias(W, oc, BIAS, H):
+    """What W x + … starts from: b, and the parts of c that stand beside it."""
+    copy(W, 0, BIAS, 0, 3 * H)
+    add_to(W, oc, ahead(BIAS, H), 2 * H)

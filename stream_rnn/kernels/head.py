@@ -12,7 +12,7 @@ import numpy as np
 
 from stream_rnn.kernels.cache import inner
 from stream_rnn.kernels.tiles import add_row, copy
-from stream_rnn.kernels.vec import vfma, vload, vset, vsum
+from stream_rnn.kernels.vec import vexp, vfma, vload, vset, vstore, vsum
 
 SQUARED, HUBER, QUANTILE, CROSS_ENTROPY = range(4)
 LOSSES = {"squared": SQUARED, "huber": HUBER, "quantile": QUANTILE, "cross_entropy": CROSS_ENTROPY}
@@ -33,6 +33,40 @@ def head_forward(W, ov, ob, VT, S, h, H, O, OP, Y, y):
 
 
 @inner
+def cross_entropy_gradient(DY, d, O, OP, label, scale):
+    """Turn logits (in DY[d … d + O)) into scale · (softmax - one-hot); scale · the step's loss. Padding becomes 0."""
+    top = DY[d]
+    for o in range(1, O):
+        top = max(top, DY[d + o])
+    at = d + int(label)
+    y_hat = DY[at]
+    if O >= 16:
+        for o in range(O, OP):
+            DY[d + o] = np.float32(-1e30)
+        shift, total = vset(top), vset(np.float32(0))
+        for o in range(0, OP, 16):
+            p = vexp(vload(DY, d + o) - shift)
+            vstore(DY, d + o, p)
+            total = total + p
+        norm = vsum(total)
+        factor = vset(scale / norm)
+        for o in range(0, OP, 16):
+            vstore(DY, d + o, vload(DY, d + o) * factor)
+        for o in range(O, OP):
+            DY[d + o] = np.float32(0)
+    else:
+        norm = np.float32(0)
+        for o in range(O):
+            p = np.float32(math.exp(DY[d + o] - top))
+            DY[d + o] = p
+            norm += p
+        for o in range(O):
+            DY[d + o] = DY[d + o] / norm * scale
+    DY[at] -= scale
+    return (np.float32(math.log(norm)) + top - y_hat) * scale
+
+
+@inner
 def loss_gradient(loss, DY, d, O, label, weights, inv_n, delta, quantiles, nq):
     """Turn ŷ (in DY[d … d + O)) into the gradient of its part of the mean loss; that part of the loss.
 
@@ -40,22 +74,6 @@ def loss_gradient(loss, DY, d, O, label, weights, inv_n, delta, quantiles, nq):
     """
     total = np.float32(0)
     zero = np.float32(0)
-    if loss == CROSS_ENTROPY:
-        top = DY[d]
-        for o in range(1, O):
-            top = max(top, DY[d + o])
-        norm = zero
-        at = int(label[0])
-        y_hat = DY[d + at]
-        scale = weights[0] * inv_n
-        for o in range(O):
-            p = np.float32(math.exp(DY[d + o] - top))
-            DY[d + o] = p
-            norm += p
-        for o in range(O):
-            DY[d + o] = DY[d + o] / norm * scale
-        DY[d + at] -= scale
-        return (np.float32(math.log(norm)) + top - y_hat) * scale
     for o in range(O):
         j = o // nq if loss == QUANTILE else o
         y = label[j]

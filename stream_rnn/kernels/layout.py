@@ -1,7 +1,7 @@
 """Where everything lies: a learner's context, its weight arena and scratch, and a key's row.
 
 A learner's context is a block of int64 words (C_… below). A key's row holds, in float32 words,
-    header (16: int64 steps, pending label entries, update due, reset asked)
+    header (16: int64 steps, pending label entries, update due, reset asked, newest step after a reset)
     live state | start states, one a k1 steps | inputs | labels | label weights | resets
 where the last four are rings of `window` steps, slot = step mod window. The update runs the window forward
 again with today's weights from the state stored when its first step was entered, so a row needs start
@@ -13,7 +13,7 @@ from __future__ import annotations
 from stream_rnn.kernels.cells import Cell
 
 HEADER = 16  # float32 words; the int64 fields of the header:
-STEPS, PENDING, DUE, RESET = range(4)
+STEPS, PENDING, DUE, RESET, CUT = range(5)
 
 # What an event may be: a step (its label, if any, belongs to it), an advance (labels belong to earlier steps
 # and come first), labels alone, or a prediction that changes nothing.
@@ -25,7 +25,7 @@ STEP, ADVANCE, LABEL, PREDICT = range(4)
     C_MAX_UPDATES, C_N,  # C_N: length of the weight arena
     C_OU, C_OC, C_OV, C_OB,  # offsets in the arena: U, c, V and the head's bias; b is at 0 and W behind it
     C_W, C_M, C_V,  # weights and moments
-    C_GR, C_GR2, C_UT, C_VT, C_X, C_ACT, C_D, C_DY, C_S, C_DH, C_IDS, C_LABELLED,  # scratch
+    C_GR, C_GR2, C_UT, C_VT, C_BIAS, C_X, C_ACT, C_D, C_DY, C_DHS, C_S, C_DH, C_IDS, C_LABELLED,  # scratch
     C_LX, C_LA, C_LY,  # strides of X, of ACT and D, of DY
     C_REALS,  # float64, see R_…
     C_LR, C_LR_FROM, C_LR_TABLE,  # float64 learning rates; the first one's update count; more than one?
@@ -34,7 +34,7 @@ STEP, ADVANCE, LABEL, PREDICT = range(4)
     C_BASES, C_SHIFT, C_MASK, C_STRIDE,  # the table of rows: see keys.Rows
     R_LIVE, R_START, R_X, R_Y, R_WEIGHT, R_RESETS,  # offsets in a row
     C_WORDS,
-) = range(54)  # fmt: skip
+) = range(56)  # fmt: skip
 
 F_CLIP, F_DELTA, F_MOMENTUM, F_BETA1, F_BETA2, F_EPS, F_DECAY, F_POWER1, F_POWER2, F_QUANTILES = range(10)
 
@@ -70,15 +70,17 @@ def arena_layout(cell: Cell, I: int, H: int, O: int) -> dict[str, int]:
 def row_layout(cell: Cell, x_words: int, H: int, labels: int, k1: int, window: int) -> dict[str, int]:
     """Offsets of the parts of a key's row."""
     S = cell.states * H
-    return _offsets({"live": S, "start": -(-window // k1) * S, "x": window * x_words, "y": window * labels,
+    layout = _offsets({"live": S, "start": -(-window // k1) * S, "x": window * x_words, "y": window * labels,
                      "weight": window * labels, "resets": window}, HEADER)  # fmt: skip
+    # inputs are read in whole vectors, so 16 words must follow where the last of them begins
+    return layout | {"end": max(layout["end"], layout["y"] + 16)}
 
 
 def scratch_layout(cell: Cell, x_words: int, H: int, O: int, n: int, window: int) -> dict[str, int]:
     """Offsets in a learner's scratch; "lx", "la" and "ly" are strides. Strides avoid powers of two on purpose."""
     S, ly, W = cell.states * H, up16(padded_outputs(O)), window
-    lx, la = up16(1 + x_words), cell.activations * H + 16
-    parts = _offsets({"GR": n, "GR2": n, "UT": cell.gates * H * H, "VT": ly * H, "X": W * lx, "ACT": W * la,
-                      "D": W * la, "DY": W * ly, "S": (W + 1) * S, "DH": 2 * H, "IDS": up16(W),
+    lx, la = up16(x_words), cell.activations * H + 16
+    parts = _offsets({"GR": n, "GR2": n, "UT": cell.gates * H * H, "VT": ly * H, "BIAS": cell.gates * H, "X": W * lx + 16, "ACT": W * la,
+                      "D": W * la, "DY": W * ly, "DHS": W * H, "S": (W + 1) * S, "DH": 2 * H, "IDS": up16(W),
                       "LABELLED": up16(W)})  # fmt: skip
     return parts | {"lx": lx, "la": la, "ly": ly}

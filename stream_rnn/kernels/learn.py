@@ -16,15 +16,16 @@ from stream_rnn.kernels.cells import (
     GRU,
     LSTM,
     cell_backward,
+    cell_bias,
     cell_forward,
     cell_recurrent_gradient,
     gates,
     states,
 )
-from stream_rnn.kernels.head import CROSS_ENTROPY, QUANTILE, head_forward, loss_gradient
+from stream_rnn.kernels.head import CROSS_ENTROPY, QUANTILE, cross_entropy_gradient, head_forward, loss_gradient
 from stream_rnn.kernels.layout import *
 from stream_rnn.kernels.optim import ADAMW, SGD, adam, clip_scale, sgd, squared_norm
-from stream_rnn.kernels.tiles import add_row, copy, fill, product, transpose
+from stream_rnn.kernels.tiles import add_row, add_to, affine, copy, fill, product, transpose
 from stream_rnn.kernels.vec import ahead, as_ints, doubles_at, floats_at, ints_at, vload, vset, vstore, vsum
 
 _HUGE = 1e15  # inputs below this can't overflow a forward pass with sane weights
@@ -91,21 +92,21 @@ def _all_finite(A, n):
 
 @inner
 def window_forward(cell, c, K):
-    """K steps from state S[0], over inputs X[K] (behind a one) or class ids IDS[K]."""
-    I, H, la = c[C_I], c[C_H], c[C_LA]
+    """K steps from state S[0], over inputs X[K] or class ids IDS[K]."""
+    H, la = c[C_H], c[C_LA]
     G = gates(cell) * H
-    W, X, ACT, ids = floats_at(c[C_W]), floats_at(c[C_X]), floats_at(c[C_ACT]), floats_at(c[C_IDS])
-    rows = 1 if c[C_CLASSES] != 0 else 1 + I
-    if K == 1:
-        fill(ACT, 0, G, np.float32(0))
-        add_row(X, 0, rows, W, 0, G, ACT, 0, G // 16, 1)
-    else:
-        product(X, 0, 1, c[C_LX], K, W, 0, G, G // 16, ACT, 0, la, rows)
+    W, X, ACT, bias = floats_at(c[C_W]), floats_at(c[C_X]), floats_at(c[C_ACT]), floats_at(c[C_BIAS])
     if c[C_CLASSES] != 0:
+        ids = floats_at(c[C_IDS])
         for s in range(K):
             w = (1 + int(ids[s])) * G
             for j in range(0, G, 16):
-                vstore(ACT, s * la + j, vload(ACT, s * la + j) + vload(W, w + j))
+                vstore(ACT, s * la + j, vload(bias, j) + vload(W, w + j))
+    elif K == 1:
+        copy(bias, 0, ACT, 0, G)
+        add_row(X, 0, c[C_I], W, G, G, ACT, 0, G // 16, 1)
+    else:
+        affine(X, 0, c[C_LX], K, W, G, G, G // 16, bias, 0, ACT, 0, la, c[C_I])
     cell_forward(cell, W, c[C_OU], c[C_OC], floats_at(c[C_S]), ACT, la, H, K)
 
 
@@ -115,19 +116,17 @@ def window_backward(cell, c, labelled, first, GR, K):
     I, H, O, OP, la, ly = c[C_I], c[C_H], c[C_O], c[C_OP], c[C_LA], c[C_LY]
     G, S_ = gates(cell) * H, states(cell) * H
     W, X, S, D, DY = floats_at(c[C_W]), floats_at(c[C_X]), floats_at(c[C_S]), floats_at(c[C_D]), floats_at(c[C_DY])
-    cell_backward(cell, floats_at(c[C_UT]), S, floats_at(c[C_ACT]), D, la, floats_at(c[C_DH]), DY, ly, labelled,
-                  ahead(W, c[C_OV]), O, H, K)
+    DHS = floats_at(c[C_DHS])
+    product(DY, first * ly, 1, ly, K - first, W, c[C_OV], H, H // 16, DHS, first * H, H, O)
+    cell_backward(cell, floats_at(c[C_UT]), S, floats_at(c[C_ACT]), D, la, floats_at(c[C_DH]), DHS, labelled, H, K)
+    cell_recurrent_gradient(cell, S, D, la, GR, c[C_OU], c[C_OC], H, K)
     if c[C_CLASSES] != 0:
         ids = floats_at(c[C_IDS])
-        product(X, 0, c[C_LX], 1, 1, D, 0, la, G // 16, GR, 0, G, K)
         fill(GR, G, I * G, np.float32(0))
         for s in range(K):
-            g = (1 + int(ids[s])) * G
-            for j in range(0, G, 16):
-                vstore(GR, g + j, vload(GR, g + j) + vload(D, s * la + j))
+            add_to(D, s * la, ahead(GR, (1 + int(ids[s])) * G), G)
     else:
-        product(X, 0, c[C_LX], 1, 1 + I, D, 0, la, G // 16, GR, 0, G, K)
-    cell_recurrent_gradient(cell, S, D, la, GR, c[C_OU], c[C_OC], H, K)
+        product(X, 0, c[C_LX], 1, I, D, 0, la, G // 16, GR, G, G, K)
     product(DY, first * ly, ly, 1, OP, S, (first + 1) * S_, S_, H // 16, GR, c[C_OV], H, K - first)
     for o in range(OP):
         total = np.float32(0)
@@ -137,57 +136,88 @@ def window_backward(cell, c, labelled, first, GR, K):
 
 
 @inner
-def _part(cell, c, row, start, begin, end, inv_n, GR):
-    """Forward, loss and backward over steps begin … end - 1 of the row's key; (loss, whether it had labels).
-
-    `start`: offset in the row of the state before `begin`, or -1 for zeros.
-    """
-    I, H, O, OP, labels, window = c[C_I], c[C_H], c[C_O], c[C_OP], c[C_LABELS], c[C_WINDOW]
-    S_, lx, ly = states(cell) * H, c[C_LX], c[C_LY]
+def _find_labels(c, row, begin, end):
+    """Mark in scratch which of the steps begin … end - 1 wait to be learnt from; the first and the last, or -1."""
+    window, labels = c[C_WINDOW], c[C_LABELS]
     labelled = floats_at(c[C_LABELLED])
     first, last = -1, -1
+    slot = begin % window
     for s in range(end - begin):
-        y = c[R_Y] + (begin + s) % window * labels
         labelled[s] = np.float32(0)
         for j in range(labels):
-            if not math.isnan(row[y + j]):
+            if not math.isnan(row[c[R_Y] + slot * labels + j]):
                 labelled[s] = np.float32(1)
         if labelled[s] != 0:
             last = s
             if first < 0:
                 first = s
-    if first < 0:
-        return np.float32(0), False
-    K = last + 1  # nothing behind the last label has a gradient
-    W, X, S, DY, ids = floats_at(c[C_W]), floats_at(c[C_X]), floats_at(c[C_S]), floats_at(c[C_DY]), floats_at(c[C_IDS])
+        slot = slot + 1 if slot + 1 < window else 0
+    return first, last
+
+
+@inner
+def _gather(c, row, begin, K):
+    """Bring the inputs of K steps from the ring into scratch, in order; whole vectors, so what lies behind is junk."""
+    I, lx, window = c[C_I], c[C_LX], c[C_WINDOW]
+    X, ids = floats_at(c[C_X]), floats_at(c[C_IDS])
+    slot = begin % window
     for s in range(K):
-        slot = (begin + s) % window
-        X[s * lx] = np.float32(1)
         if c[C_CLASSES] != 0:
             ids[s] = row[c[R_X] + slot]
         else:
-            for i in range(I):
-                X[s * lx + 1 + i] = row[c[R_X] + slot * I + i]
-    if start < 0:
-        fill(S, 0, S_, np.float32(0))
-    else:
-        copy(row, start, S, 0, S_)
-    window_forward(cell, c, K)
+            for i in range(0, I, 16):
+                vstore(X, s * lx + i, vload(row, c[R_X] + slot * I + i))
+        slot = slot + 1 if slot + 1 < window else 0
+
+
+@inner
+def _losses(cell, c, row, begin, first, K, inv_n):
+    """Outputs of steps first … K - 1, then their gradients, in DY; their part of the mean loss."""
+    H, O, OP, labels, window, ly = c[C_H], c[C_O], c[C_OP], c[C_LABELS], c[C_WINDOW], c[C_LY]
+    W, S, DY, labelled = floats_at(c[C_W]), floats_at(c[C_S]), floats_at(c[C_DY]), floats_at(c[C_LABELLED])
+    VT = floats_at(c[C_VT])
+    S_ = states(cell) * H
     reals = doubles_at(c[C_REALS])
+    together = O >= 16 and K - first >= 8  # many steps with a wide head: one product reads V once for eight of them
+    if together:
+        affine(S, (first + 1) * S_, S_, K - first, VT, 0, OP, OP // 16, W, c[C_OB], DY, first * ly, ly, H)
     loss = np.float32(0)
     for s in range(first, K):
         d = s * ly
         if labelled[s] == 0:
             fill(DY, d, ly, np.float32(0))
             continue
-        slot = (begin + s) % window
-        head_forward(W, c[C_OV], c[C_OB], floats_at(c[C_VT]), S, (s + 1) * S_, H, O, OP, DY, d)
-        loss += loss_gradient(c[C_LOSS], DY, d, O, ahead(row, c[R_Y] + slot * labels),
-                              ahead(row, c[R_WEIGHT] + slot * labels), inv_n, np.float32(reals[F_DELTA]),
-                              ahead(reals, F_QUANTILES), c[C_NQ])
-        for o in range(O, OP):
-            DY[d + o] = np.float32(0)
-    window_backward(cell, c, labelled, first, GR, K)
+        at = (begin + s) % window * labels
+        if not together:
+            head_forward(W, c[C_OV], c[C_OB], VT, S, (s + 1) * S_, H, O, OP, DY, d)
+        y, weights = ahead(row, c[R_Y] + at), ahead(row, c[R_WEIGHT] + at)
+        if c[C_LOSS] == CROSS_ENTROPY:
+            loss += cross_entropy_gradient(DY, d, O, OP, y[0], weights[0] * inv_n)
+        else:
+            loss += loss_gradient(c[C_LOSS], DY, d, O, y, weights, inv_n, np.float32(reals[F_DELTA]),
+                                  ahead(reals, F_QUANTILES), c[C_NQ])
+    return loss
+
+
+@inner
+def _part(cell, c, row, start, begin, end, inv_n, GR):
+    """Forward, loss and backward over steps begin … end - 1 of the row's key; (loss, whether it had labels).
+
+    `start`: offset in the row of the state before `begin`, or -1 for zeros.
+    """
+    first, last = _find_labels(c, row, begin, end)
+    if first < 0:
+        return np.float32(0), False
+    K = last + 1  # nothing behind the last label has a gradient
+    _gather(c, row, begin, K)
+    S, S_ = floats_at(c[C_S]), states(cell) * c[C_H]
+    if start < 0:
+        fill(S, 0, S_, np.float32(0))
+    else:
+        copy(row, start, S, 0, S_)
+    window_forward(cell, c, K)
+    loss = _losses(cell, c, row, begin, first, K, inv_n)
+    window_backward(cell, c, floats_at(c[C_LABELLED]), first, GR, K)
     return loss, True
 
 
@@ -210,9 +240,11 @@ def _update(cell, c, row):
     parts = 0
     begin = oldest
     while learning and begin < t:  # a reset cuts the window into parts that no gradient crosses
-        end = begin + 1
-        while end < t and row[c[R_RESETS] + end % window] == 0:
-            end += 1
+        end = t
+        if head[CUT] > begin:
+            end = begin + 1
+            while row[c[R_RESETS] + end % window] == 0:
+                end += 1
         start = -1
         if begin == oldest and oldest > 0:
             start = c[R_START] + t // c[C_K1] % c[C_STARTS] * (states(cell) * c[C_H])
@@ -224,10 +256,8 @@ def _update(cell, c, row):
                     vstore(GR, i, vload(GR, i) + vload(GR2, i))
             parts += 1
         begin = end
-    for step in range(oldest, t):
-        y = c[R_Y] + step % window * labels
-        for j in range(labels):
-            row[y + j] = _NAN
+    for j in range(min(t, window) * labels):
+        row[c[R_Y] + j] = _NAN
     if parts == 0:
         return
     norm2 = squared_norm(GR, n)
@@ -251,8 +281,9 @@ def _update(cell, c, row):
 
 @inner
 def _refresh(cell, c):
-    """Make the transposed copies of U and V anew from the weights."""
+    """Make what is derived from the weights anew: the sum of biases, the transposed U and V."""
     H, W = c[C_H], floats_at(c[C_W])
+    cell_bias(cell, W, c[C_OC], floats_at(c[C_BIAS]), H)
     transpose(W, c[C_OU], H, gates(cell) * H, floats_at(c[C_UT]), 0)
     if c[C_OP] >= 16:
         transpose(W, c[C_OV], c[C_OP], H, floats_at(c[C_VT]), 0)
@@ -268,12 +299,11 @@ def _forward_one(cell, c, row, slot, x):
         fill(S, 0, S_, np.float32(0))
     else:
         copy(row, c[R_LIVE], S, 0, S_)
-    X[0] = np.float32(1)
     if c[C_CLASSES] != 0:
         floats_at(c[C_IDS])[0] = x[0]
     else:
         for i in range(I):
-            X[1 + i] = x[i]
+            X[i] = x[i]
     window_forward(cell, c, 1)
     head_forward(floats_at(c[C_W]), c[C_OV], c[C_OB], floats_at(c[C_VT]), S, S_, H, c[C_O], c[C_OP], DY, 0)
     return _all_finite(ahead(S, S_), S_)
@@ -307,7 +337,9 @@ def _enter(cell, c, row, x):
     for j in range(labels):
         row[c[R_Y] + slot * labels + j] = _NAN
     row[c[R_RESETS] + slot] = np.float32(head[RESET])
-    head[RESET] = 0
+    if head[RESET] != 0:
+        head[CUT] = t
+        head[RESET] = 0
     copy(floats_at(c[C_S]), S_, row, c[R_LIVE], S_)
     head[STEPS] = t + 1
     if (t + 1) % k1 == 0:

@@ -8,7 +8,7 @@ A state is [h, c], 2H numbers a row of S. The row of activations is [i, f, g, o,
 import numpy as np
 
 from stream_rnn.kernels.cache import inner
-from stream_rnn.kernels.tiles import add_row, copy, fill, product
+from stream_rnn.kernels.tiles import add_row, add_to, column_sum, copy, fill, product
 from stream_rnn.kernels.vec import vfma, vload, vset, vsigmoid, vstore, vtanh
 
 GATES = 4
@@ -18,13 +18,11 @@ ACTIVATIONS = 5
 
 @inner
 def lstm_forward(W, oh, oc, S, ACT, la, H, K):
-    """K steps from state S[0] to S[1 … K]; ACT[K] holds W x on entry and the activations on return."""
+    """K steps from state S[0] to S[1 … K]; ACT[K] holds W x + b + c on entry and the activations on return."""
     G = 4 * H
     for s in range(K):
         a = s * la
         h = s * 2 * H
-        for j in range(0, G, 16):
-            vstore(ACT, a + j, vload(ACT, a + j) + vload(W, oc + j))
         add_row(S, h, H, W, oh, G, ACT, a, G // 16, 1 - 2 * (s & 1))
         for j in range(0, H, 16):
             i = vsigmoid(vload(ACT, a + j))
@@ -43,8 +41,11 @@ def lstm_forward(W, oh, oc, S, ACT, la, H, K):
 
 
 @inner
-def lstm_backward(UT, S, ACT, D, la, dh, DY, ldy, labelled, V, O, H, K):
-    """Gradients of the pre-activations, D[K] = [di, df, dg, do]; dh holds those of h and, behind them, of c."""
+def lstm_backward(UT, S, ACT, D, la, dh, DH, labelled, H, K):
+    """Gradients of the pre-activations, D[K] = [di, df, dg, do]; DH[K] are those of h that labels make.
+
+    dh holds those of h and, behind them, of c.
+    """
     G = 4 * H
     one = vset(np.float32(1))
     zero = vset(np.float32(0))
@@ -53,7 +54,7 @@ def lstm_backward(UT, S, ACT, D, la, dh, DY, ldy, labelled, V, O, H, K):
         a = s * la
         h = s * 2 * H
         if labelled[s] != 0:
-            add_row(DY, s * ldy, O, V, 0, H, dh, 0, H // 16, 1)
+            add_to(DH, s * H, dh, H)
         for j in range(0, H, 16):
             v = vload(dh, j)
             i = vload(ACT, a + j)
@@ -76,6 +77,14 @@ def lstm_backward(UT, S, ACT, D, la, dh, DY, ldy, labelled, V, O, H, K):
 
 @inner
 def lstm_recurrent_gradient(S, D, la, GR, oh, oc, H, K):
-    """Gradients of U and c; those of b (at 0) are there already."""
+    """Gradients of b, U and c."""
+    column_sum(D, 0, la, 4 * H, K, GR, 0)
     product(S, 0, 2 * H, 1, H, D, 0, la, 4 * H // 16, GR, oh, 4 * H, K)
     copy(GR, 0, GR, oc, 4 * H)
+
+
+@inner
+def lstm_bias(W, oc, BIAS, H):
+    """What W x + … starts from: b + c."""
+    copy(W, 0, BIAS, 0, 4 * H)
+    add_to(W, oc, BIAS, 4 * H)

@@ -68,8 +68,7 @@ class Probe:
 
         self._learner = learner  # keeps what the addresses point at
         self.window = K
-        self.X = part(at.C_X, K, int(c[at.C_LX]))  # column 0 is one, inputs follow
-        self.X[:, 0] = 1
+        self.X = part(at.C_X, K, int(c[at.C_LX]))  # inputs, then junk
         self.S = part(at.C_S, K + 1, cell.states * H)  # row 0 is the state before the window
         self.DY = part(at.C_DY, K, int(c[at.C_LY]))  # gradients of the outputs
         self.labelled = part(at.C_LABELLED, 1, K)[0]  # 1 where DY is to be looked at

@@ -1,6 +1,6 @@
 """Matrix products on raw float32 pointers, from register tiles.
 
-A tile is C[MR, 16·NR] (+)= Σ_s A[a + s·step + i·row] · B[b + s·ldb + 16·j], accumulated in registers over the
+A tile is C[MR, 16·NR] = (start +) Σ_s A[a + s·step + i·row] · B[b + s·ldb + 16·j], accumulated in registers over the
 K values of s. KU interleaved partial sums hide the latency of narrow tiles; KU depends on the column count
 alone, never on the processor, so that the bits don't either. Two measured details of LLVM live here: its
 unrolling by 4 breaks the streaming of B from L2 (1.4 × slower at H = 128), so loops carry
@@ -72,11 +72,11 @@ def _loop(b: Builder, start: Any, stop: Any, step: int, accs: list[Any], body: A
 
 def _emit_tile(b: Builder, rows: list[int], cols: list[int], KU: int, acc: bool, args: Any) -> None:
     """The part of a tile with the given rows and 16-wide columns."""
-    A, a0, a_step, a_row, B, b0, ldb, C, c0, ldc, K = args
+    A, a0, a_step, a_row, B, b0, ldb, F, f0, ldf, C, c0, ldc, K = args
     n = len(rows) * len(cols)
 
-    def c_at(i: int, j: int) -> Any:
-        return b.add(b.add(c0, b.mul(ldc, _k(i))), _k(LANES * j))
+    def at(first: Any, ld: Any, i: int, j: int) -> Any:
+        return b.add(b.add(first, b.mul(ld, _k(i))), _k(LANES * j))
 
     def body(units: int) -> Any:
         def emit(s: Any, accs: list[Any]) -> list[Any]:
@@ -88,13 +88,13 @@ def _emit_tile(b: Builder, rows: list[int], cols: list[int], KU: int, acc: bool,
                 for ii, i in enumerate(rows):
                     a = splat(b, b.load(b.gep(A, [b.add(at_a, b.mul(a_row, _k(i))) if i else at_a]), align=4))
                     for jj, column in enumerate(columns):
-                        at = u * n + ii * len(cols) + jj
-                        out[at] = fma(b, a, column, out[at])
+                        lane = u * n + ii * len(cols) + jj
+                        out[lane] = fma(b, a, column, out[lane])
             return out
 
         return emit
 
-    first = [load(b, C, c_at(i, j)) if acc else _ZERO for i in rows for j in cols]
+    first = [load(b, F, at(f0, ldf, i, j)) if acc else _ZERO for i in rows for j in cols]
     accs = first + [_ZERO] * (n * (KU - 1))
     if KU == 1:
         _, accs = _loop(b, _k(0), K, 1, accs, body(1))
@@ -107,16 +107,19 @@ def _emit_tile(b: Builder, rows: list[int], cols: list[int], KU: int, acc: bool,
             accs = [b.fadd(x, y) for x, y in zip(accs[:half], accs[half:], strict=True)]
     for ii, i in enumerate(rows):
         for jj, j in enumerate(cols):
-            store(b, C, c_at(i, j), accs[ii * len(cols) + jj])
+            store(b, C, at(c0, ldc, i, j), accs[ii * len(cols) + jj])
 
 
 def _tile(MR: int, NR: int, KU: int, acc: bool) -> Any:
-    """An intrinsic for one tile; where registers are few it is emitted in parts, with the same bits."""
+    """An intrinsic for one tile, started (`acc`) from the rows F[f0 + i·ldf] or from zeros.
+
+    Where registers are few it is emitted in parts, with the same bits.
+    """
     most_rows, most_cols = (MR, NR) if WIDE else (min(MR, 2), 2 if MR > 1 else max(1, 4 // KU))
 
     @intrinsic
-    def tile(typing: Any, A: Any, a0: Any, a_step: Any, a_row: Any, B: Any, b0: Any, ldb: Any, C: Any, c0: Any,
-             ldc: Any, K: Any) -> Any:  # fmt: skip
+    def tile(typing: Any, A: Any, a0: Any, a_step: Any, a_row: Any, B: Any, b0: Any, ldb: Any, F: Any, f0: Any,
+             ldf: Any, C: Any, c0: Any, ldc: Any, K: Any) -> Any:  # fmt: skip
         def emit(context: Any, b: Builder, sig: Any, args: Any) -> Any:
             for i in range(0, MR, most_rows):
                 for j in range(0, NR, most_cols):
@@ -125,7 +128,7 @@ def _tile(MR: int, NR: int, KU: int, acc: bool) -> Any:
             return context.get_dummy_value()
 
         n = types.int64
-        return types.void(Floats, n, n, n, Floats, n, n, Floats, n, n, n), emit
+        return types.void(Floats, n, n, n, Floats, n, n, Floats, n, n, Floats, n, n, n), emit
 
     return tile
 
@@ -134,6 +137,8 @@ _add24, _add16, _add12, _add8 = (_tile(1, width, 1, acc=True) for width in (24, 
 _add4, _add2, _add1 = _tile(1, 4, 2, acc=True), _tile(1, 2, 4, acc=True), _tile(1, 1, 8, acc=True)
 _set8x2, _set8x1 = _tile(8, 2, 1, acc=False), _tile(8, 1, 1, acc=False)
 _set1x2, _set1x1 = _tile(1, 2, 4, acc=False), _tile(1, 1, 8, acc=False)
+_from8x2, _from8x1 = _tile(8, 2, 1, acc=True), _tile(8, 1, 1, acc=True)
+_from1x2, _from1x1 = _tile(1, 2, 4, acc=True), _tile(1, 1, 8, acc=True)
 
 
 @inner
@@ -146,26 +151,26 @@ def add_row(A, a0, K, B, b0, ldb, C, c0, width, direction):
     j = 0
     if width % 24 == 0:
         while j < width:
-            _add24(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, K)
+            _add24(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, C, c0 + 16 * j, 0, K)
             j += 24
         return
     while j + 16 <= width:
-        _add16(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, K)
+        _add16(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, C, c0 + 16 * j, 0, K)
         j += 16
     if j + 12 <= width:
-        _add12(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, K)
+        _add12(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, C, c0 + 16 * j, 0, K)
         j += 12
     if j + 8 <= width:
-        _add8(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, K)
+        _add8(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, C, c0 + 16 * j, 0, K)
         j += 8
     if j + 4 <= width:
-        _add4(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, K)
+        _add4(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, C, c0 + 16 * j, 0, K)
         j += 4
     if j + 2 <= width:
-        _add2(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, K)
+        _add2(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, C, c0 + 16 * j, 0, K)
         j += 2
     if j < width:
-        _add1(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, K)
+        _add1(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, C, c0 + 16 * j, 0, K)
 
 
 @inner
@@ -179,18 +184,42 @@ def product(A, a0, a_step, a_row, M, B, b0, ldb, width, C, c0, ldc, K):
         i = 0
         if width - j >= 2:
             while i + 8 <= M:
-                _set8x2(A, a0 + i * a_row, a_step, a_row, B, b0 + 16 * j, ldb, C, c0 + i * ldc + 16 * j, ldc, K)
+                _set8x2(A, a0 + i * a_row, a_step, a_row, B, b0 + 16 * j, ldb, C, 0, 0, C, c0 + i * ldc + 16 * j, ldc, K)
                 i += 8
             while i < M:
-                _set1x2(A, a0 + i * a_row, a_step, a_row, B, b0 + 16 * j, ldb, C, c0 + i * ldc + 16 * j, ldc, K)
+                _set1x2(A, a0 + i * a_row, a_step, a_row, B, b0 + 16 * j, ldb, C, 0, 0, C, c0 + i * ldc + 16 * j, ldc, K)
                 i += 1
             j += 2
         else:
             while i + 8 <= M:
-                _set8x1(A, a0 + i * a_row, a_step, a_row, B, b0 + 16 * j, ldb, C, c0 + i * ldc + 16 * j, ldc, K)
+                _set8x1(A, a0 + i * a_row, a_step, a_row, B, b0 + 16 * j, ldb, C, 0, 0, C, c0 + i * ldc + 16 * j, ldc, K)
                 i += 8
             while i < M:
-                _set1x1(A, a0 + i * a_row, a_step, a_row, B, b0 + 16 * j, ldb, C, c0 + i * ldc + 16 * j, ldc, K)
+                _set1x1(A, a0 + i * a_row, a_step, a_row, B, b0 + 16 * j, ldb, C, 0, 0, C, c0 + i * ldc + 16 * j, ldc, K)
+                i += 1
+            j += 1
+
+
+@inner
+def affine(A, a0, a_row, M, B, b0, ldb, width, F, f0, C, c0, ldc, K):
+    """C[M, 16·width] = F + A·B: every row starts from the one row F; A's rows are a_row apart."""
+    j = 0
+    while j < width:
+        i = 0
+        if width - j >= 2:
+            while i + 8 <= M:
+                _from8x2(A, a0 + i * a_row, 1, a_row, B, b0 + 16 * j, ldb, F, f0 + 16 * j, 0, C, c0 + i * ldc + 16 * j, ldc, K)
+                i += 8
+            while i < M:
+                _from1x2(A, a0 + i * a_row, 1, a_row, B, b0 + 16 * j, ldb, F, f0 + 16 * j, 0, C, c0 + i * ldc + 16 * j, ldc, K)
+                i += 1
+            j += 2
+        else:
+            while i + 8 <= M:
+                _from8x1(A, a0 + i * a_row, 1, a_row, B, b0 + 16 * j, ldb, F, f0 + 16 * j, 0, C, c0 + i * ldc + 16 * j, ldc, K)
+                i += 8
+            while i < M:
+                _from1x1(A, a0 + i * a_row, 1, a_row, B, b0 + 16 * j, ldb, F, f0 + 16 * j, 0, C, c0 + i * ldc + 16 * j, ldc, K)
                 i += 1
             j += 1
 
@@ -240,6 +269,13 @@ def copy(S, s0, D, d0, n):
     """D[n] = S[n], in whole vectors."""
     for j in range(0, n, 16):
         vstore(D, d0 + j, vload(S, s0 + j))
+
+
+@inner
+def add_to(S, s0, D, n):
+    """D[n] += S[n], in whole vectors."""
+    for j in range(0, n, 16):
+        vstore(D, j, vload(D, j) + vload(S, s0 + j))
 
 
 @inner

@@ -4,8 +4,8 @@
 registers. The order of every operation is fixed here (no fastmath), so results are the same bits on every
 block size, alignment and, as far as tried, instruction set.
 
-tanh: the rational approximation of degree 13/6 used by Eigen (absolute error below 3e-7).
-sigmoid: 1 / (1 + exp(-x)) with Cephes' degree-5 expf (relative error below 2e-7). NaN passes through both.
+tanh: the rational approximation of degree 13/6 used by Eigen (absolute error below 3e-7, never beyond ±1);
+sigmoid: the same, of half the argument (never outside 0 … 1); exp: Cephes' expf. NaN passes through all.
 """
 
 from __future__ import annotations
@@ -232,24 +232,40 @@ def _clamp(b: Builder, x: Any, limit: float) -> Any:
 
 
 def _polynomial(b: Builder, x: Any, coefficients: list[float]) -> Any:
-    """Horner, highest degree first."""
-    p = const(coefficients[0])
-    for c in coefficients[1:]:
-        p = fma(b, p, x, const(c))
-    return p
+    """Estrin's scheme, lowest degree first: the shortest chain of dependent operations, which is what a recurrence
+    waits for."""
+    terms = [const(c) for c in coefficients]
+    while len(terms) > 1:
+        pairs = zip(terms[::2], terms[1::2], strict=False)
+        odd = terms[-1:] if len(terms) % 2 else []
+        terms = [fma(b, high, x, low) for low, high in pairs] + odd
+        x = b.fmul(x, x)
+    return terms[0]
 
 
-_TANH_P = [-2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08,
-           1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03]  # fmt: skip
-_TANH_Q = [1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03]
-_EXP_P = [1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1]
+_TANH_P = [4.89352455891786e-03, 6.37261928875436e-04, 1.48572235717979e-05, 5.12229709037114e-08,
+           -8.60467152213735e-11, 2.00018790482477e-13, -2.76076847742355e-16]  # fmt: skip
+_TANH_Q = [4.89352518554385e-03, 2.26843463243900e-03, 1.18534705686654e-04, 1.19825839466702e-06]
+_TANH_LIMIT = 7.90531110763549805  # from here on it is 1
+# sigmoid(x) = ½ + ½ tanh(½ x), with the halves in the coefficients
+_SIGMOID_P = [0.25 * p * 0.25**k for k, p in enumerate(_TANH_P)]
+_SIGMOID_Q = [q * 0.25**k for k, q in enumerate(_TANH_Q)]
+_EXP_P = [5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2, 8.3334519073e-3, 1.3981999507e-3, 1.9875691500e-4]
 _ROUNDER = 12582912.0  # 1.5 · 2²³: adding it rounds a float32 to a whole number, kept in its low bits
 
 
-def _tanh(b: Builder, x: Any) -> Any:
-    x = _clamp(b, x, 7.90531110763549805)
+def _ratio(b: Builder, x: Any, over: list[float], under: list[float]) -> Any:
+    """x · over(x²) / under(x²)."""
     square = b.fmul(x, x)
-    return b.fdiv(b.fmul(_polynomial(b, square, _TANH_P), x), _polynomial(b, square, _TANH_Q))
+    return b.fdiv(b.fmul(_polynomial(b, square, over), x), _polynomial(b, square, under))
+
+
+def _tanh(b: Builder, x: Any) -> Any:
+    return _ratio(b, _clamp(b, x, _TANH_LIMIT), _TANH_P, _TANH_Q)
+
+
+def _sigmoid(b: Builder, x: Any) -> Any:
+    return b.fadd(const(0.5), _ratio(b, _clamp(b, x, 2 * _TANH_LIMIT), _SIGMOID_P, _SIGMOID_Q))
 
 
 def _exp(b: Builder, x: Any) -> Any:
@@ -261,11 +277,6 @@ def _exp(b: Builder, x: Any) -> Any:
     p = fma(b, _polynomial(b, r, _EXP_P), b.fmul(r, r), b.fadd(r, const(1.0)))
     exponent = b.shl(b.bitcast(rounded, IVEC), const(23, IVEC))
     return b.bitcast(b.add(b.bitcast(p, IVEC), exponent), VEC)
-
-
-def _sigmoid(b: Builder, x: Any) -> Any:
-    e = _exp(b, b.fsub(const(-0.0), _clamp(b, x, 87.0)))
-    return b.fdiv(const(1.0), b.fadd(const(1.0), e))
 
 
 def _flush(smallest: float) -> Callable[..., Any]:
