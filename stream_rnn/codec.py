@@ -154,7 +154,7 @@ class Codec:
         headers = records[0].headers
         if set(map(type, values)) != {bytes} or not all(r.headers is headers for r in records):
             return None
-        if self._key or self._timestamp or (self.max_bytes or 0) < max(map(len, values)) and self.max_bytes is not None:
+        if self._key or self._timestamp or (self.max_bytes is not None and max(map(len, values)) > self.max_bytes):
             return None
         try:
             plan = self._csv_plan(records[0])
