@@ -150,7 +150,7 @@ class Twin:
                         unit = D * math.sqrt(i + 1)
                         goal = clip((y - L) / unit, 10)
                         linear = s.regressions[i].learn(s.regressors(i, L, unit, lags, t), goal)
-                        labels[j, i] = goal if i == 0 else clip(goal - clip(linear, 10), 10)
+                        labels[j, i] = goal if n == 1 else clip(goal - clip(linear, 10), 10)
                 if timed and s.values:
                     b = half_hour(t)
                     s.seen[b] += 1
@@ -169,10 +169,10 @@ class Twin:
                 for i in range(n):
                     x = s.regressors(i, L, D * math.sqrt(i + 1), lags, t + (i + 1) * typical)
                     linear = s.regressions[i].w @ x
-                    scale[j, i] = D * math.sqrt(i + 1) * (1 if i == 0 else 0.5)
+                    scale[j, i] = D * math.sqrt(i + 1) * (1 if n == 1 else 0.5)
                     if i == 0:
                         profile[j] = x[11], x[9], clip(linear, 6)
-                    else:
+                    if n > 1:
                         base[j, i] = L + D * math.sqrt(i + 1) * clip(linear, 10)
         extra = []
         for text, s, y in zip(self.texts, self.features, values[T:], strict=True):

@@ -204,7 +204,7 @@ def read_block(
                 y_unit = _within((y - p[made]) / unit, REACH)
                 linear = rls_predict(p, regression, f, F)
                 rls_learn(p, regression, f, F, y_unit - linear, FORGET, g)
-                labels[e, j * n + i] = y_unit if i == 0 else _within(y_unit - _within(linear, REACH), REACH)
+                labels[e, j * n + i] = y_unit if n == 1 else _within(y_unit - _within(linear, REACH), REACH)
 
             if not missing:
                 last = p[o + HISTORY]
@@ -252,11 +252,10 @@ def read_block(
                     X[e, at_profile + 3 * j] = f[LAGS + 3]
                     X[e, at_profile + 3 * j + 1] = f[LAGS + 1]
                     X[e, at_profile + 3 * j + 2] = _within(linear, LIMIT)
-                    base[e, j * n] = L
                 else:
                     linear = rls_predict(p, o + at_regressions + FIRST + (i - 1) * OTHERS, f, REGRESSORS - 1)
-                    base[e, j * n + i] = L + unit * _within(linear, REACH)
-                scale[e, j * n + i] = unit if i == 0 else SHARE * unit
+                base[e, j * n + i] = L if n == 1 else L + unit * _within(linear, REACH)
+                scale[e, j * n + i] = unit if n == 1 else SHARE * unit
 
         for d in range(key_words):
             X[e, at_key + d] = p[HEAD + T * part + d]
