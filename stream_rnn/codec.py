@@ -150,9 +150,9 @@ class Codec:
 
     def _csv_block(self, records: Sequence[Record]) -> list[Event | BadEvent] | None:
         """A regular block of rows at once, else None."""
-        values = [r.value for r in records]
+        values = [r.value for r in records if isinstance(r.value, bytes)]
         headers = records[0].headers
-        if set(map(type, values)) != {bytes} or not all(r.headers is headers for r in records):
+        if len(values) < len(records) or not all(r.headers is headers for r in records):
             return None
         if self._key or self._timestamp or (self.max_bytes is not None and max(map(len, values)) > self.max_bytes):
             return None
@@ -160,7 +160,8 @@ class Codec:
             plan = self._csv_plan(records[0])
         except _BAD:
             return None
-        return csvblock.events(values, *plan, number_or_text)
+        events = csvblock.events(values, *plan, number_or_text)
+        return None if events is None else [*events]
 
     def _csv_plan(self, record: Record) -> tuple[str, int, list[tuple[int, str, bool]]]:
         """How to take a row apart: delimiter, columns in all, those wanted (index, name, stays text)."""
