@@ -142,15 +142,15 @@ class Fields:
 
     def _columns(self, events: Sequence[Event]) -> dict[str, Column]:
         """Each name that matters → its values, None where it is absent."""
-        names = self._needed if self.named is not None else self._names
-        if len(names) > 1 and (self.named is not None or set(map(len, events)) == {len(names)}):
-            try:  # all events have the same names: one pass
-                return dict(zip(names, zip(*map(itemgetter(*names), events), strict=True), strict=True))
+        if self.named is not None:
+            return {name: [e.get(name) for e in events] for name in self._needed}
+        if len(self._names) > 1 and set(map(len, events)) == {len(self._names)}:
+            try:  # all events have the names of the block before: one pass
+                return dict(zip(self._names, zip(*map(itemgetter(*self._names), events), strict=True), strict=True))
             except KeyError:
                 pass
-        if self.named is None:
-            names = self._names = tuple(sorted(set().union(*events)))
-        return {name: [e.get(name) for e in events] for name in names}
+        self._names = tuple(sorted(set().union(*events)))
+        return {name: [e.get(name) for e in events] for name in self._names}
 
     def _keys(self, columns: dict[str, Column], n: int, refuse: Callable[[int, str, str], None]) -> list[Key]:
         if not self.key:

@@ -36,8 +36,8 @@ class Forecaster:
     """Forecasts one or several numbers of a stream of events, for each key its own series, with one shared network.
 
     target: the field to forecast, or several. key: the field(s) that tell series apart. time: the field with the
-    event's time. features: fields to learn from besides (None: every numeric one). horizon: how many events ahead.
-    Every k1 events of a key the network learns from the newest k2.
+    event's time. features: fields to learn from besides (None: every numeric one but `ignore`, up to max_features).
+    horizon: how many events ahead. Every k1 events of a key the network learns from the newest k2.
 
     >>> model = Forecaster("temperature", key="room", time="at")
     >>> p = model.step({"room": "hall", "at": "2024-05-01T10:00", "temperature": 20.5})
@@ -61,7 +61,7 @@ class Forecaster:
         lr: float = 1e-3,
         loss: str = "huber",
         optimizer: str = "adam",
-        clip: float = 1.0,
+        clip: float | None = 1.0,
         seed: int = 0,
         max_features: int = 32,
         ignore: Sequence[str] = (),
@@ -79,6 +79,9 @@ class Forecaster:
             raise ConfigError(f"time = {time!r}: give the name of the field, or None where events have no time")
         if both := set(self.targets) & {*keys, time}:
             raise ConfigError(f"target = {both.pop()!r} is also the key or the time; a target is a number of its own")
+        if both := set(named or ()) & {*keys, time}:
+            raise ConfigError(f"features = {list(named or ())}: {both.pop()!r} is the key or the time, which the model "
+                              "knows already; leave it out")  # fmt: skip
         self.settings: dict[str, Any] = {
             "target": _plain(target), "key": _plain(key), "time": time, "features": _plain(features),
             "horizon": horizon, "kind": kind, "cell": cell, "hidden": hidden, "k1": k1, "k2": k2, "lr": lr,

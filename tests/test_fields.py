@@ -137,8 +137,9 @@ def test_the_table_of_features_comes_back_from_bytes():
         other.unpack(np.frombuffer(b"rubbish", np.uint8))
 
 
-def test_an_empty_block_is_a_block():
-    block = Fields(["y"], ("k",), "t").read([])
+@pytest.mark.parametrize("features", [None, [], ["a", "b"]])
+def test_an_empty_block_is_a_block(features):
+    block = Fields(["y"], ("k",), "t", features).read([])
     assert (block.keys, block.bad, block.cuts, block.values.shape, block.time.shape) == ([], {}, [], (0, 1), (0,))
 
 

@@ -469,6 +469,7 @@ def test_after_a_disturbance_it_is_soon_as_good_as_the_last_value():
         ({"key": ["id", None]}, "key = "),
         ({"time": 5}, "time = 5"),
         ({"features": [1]}, "features = "),
+        ({"features": ["load", "at"]}, "'at' is the key or the time"),
         ({"horizon": 0}, "horizon = 0"),
         ({"horizon": 1.5}, "horizon = 1.5"),
         ({"kind": "magic"}, "kind = 'magic'"),
