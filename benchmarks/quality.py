@@ -218,7 +218,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
     parser.add_argument("folder", nargs="?", type=Path, default=Path(os.environ.get("STREAM_RNN_DATA") or default))
-    parser.add_argument("--target", action="append", help="of every CSV file in FOLDER that has it (repeatable)")
+    parser.add_argument("--target", action="append", help="of each CSV file that has these columns (repeatable)")
     parser.add_argument("--key")
     parser.add_argument("--time", default=None)
     parser.add_argument("--season", type=int, default=0, help="events in a season, for the seasonal naive")
@@ -231,12 +231,13 @@ def main() -> int:
 
     files = sorted(args.folder.glob("*.csv")) if args.folder.is_dir() else []
     if args.target:
-        with_it = [f for f in files if set(args.target) <= set(FileSource(f).columns or ())]
+        wanted = {*args.target, *filter(None, (args.key, args.time))}
+        with_it = [f for f in files if wanted <= set(FileSource(f).columns or ())]
         streams = [Stream(f.name, tuple(args.target), args.key, args.time, args.season) for f in with_it]
     else:
         streams = [s for s in EIGHT if s.file in {f.name for f in files}]
-    wanted = args.only.split(",") if args.only else list(AHEAD) if args.horizon > 1 and not args.target else [""]
-    streams = [s for s in streams if any(w in s.name for w in wanted)]
+    parts = args.only.split(",") if args.only else list(AHEAD) if args.horizon > 1 and not args.target else [""]
+    streams = [s for s in streams if any(part in s.name for part in parts)]
     if not streams:
         print(f"quality: skipped, {args.folder} holds none of the streams; name a folder, or set STREAM_RNN_DATA")
         return 0
