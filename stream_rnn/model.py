@@ -71,8 +71,7 @@ class Forecaster:
         _among("loss", loss, LOSSES)
         _at_least("horizon", horizon, 1)
         _at_least("max_features", max_features, 0)
-        if not isinstance(lr, (int, float)) or isinstance(lr, bool):
-            raise ConfigError(f"lr = {lr!r}: a Forecaster's learning rate is a number, 0.001 for example")
+        _is_rate(lr)
         keys = names_of("key", key)
         named = None if features is None else names_of("features", features)
         if time is not None and (not isinstance(time, str) or not time):
@@ -192,6 +191,8 @@ class Forecaster:
     def set_live(self, name: str, value: Any) -> None:
         """Change lr or clip while learning."""
         _among("the setting", name, LIVE)
+        if name == "lr":
+            _is_rate(value)
         setattr(self.learner, name, value)
         self.settings[name] = value
 
@@ -273,6 +274,11 @@ def _plain(names: Any) -> Any:
 def _among(what: str, value: Any, choices: Sequence[str]) -> None:
     if value not in choices:
         raise ConfigError(f"{what} = {value!r}: it must be one of {', '.join(map(repr, choices))}")
+
+
+def _is_rate(lr: Any) -> None:
+    if isinstance(lr, bool) or not isinstance(lr, (int, float)):
+        raise ConfigError(f"lr = {lr!r}: a Forecaster's learning rate is a number, 0.001 for example")
 
 
 def _at_least(what: str, value: Any, least: int) -> None:

@@ -495,5 +495,7 @@ def test_lr_and_clip_change_live_and_nothing_else():
         np.testing.assert_array_equal(value, before[name])
     assert Forecaster.from_bytes(model.to_bytes()).learner.lr == 0.0
     model.set_live("clip", 0.5)
-    with pytest.raises(ConfigError, match="hidden"):
-        model.set_live("hidden", 64)
+    for name, value in (("hidden", 64), ("lr", -1.0), ("lr", lambda u: 0.1), ("clip", 0.0)):
+        with pytest.raises(ConfigError, match=name):
+            model.set_live(name, value)
+    assert (model.settings["lr"], model.settings["clip"]) == (0.0, 0.5)
