@@ -41,6 +41,7 @@ _PLAIN = {float, int, bool, type(None)}
 _NUMBERS = {float, int}
 _TEXTS = {str, type(None)}
 _EPOCH = datetime(1970, 1, 1)
+_YEAR_1 = (datetime(1, 1, 1) - _EPOCH).total_seconds()
 _EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
 _WRONG = math.inf  # what `number` and `moment` say of a value that is none
 
@@ -371,10 +372,12 @@ def moments(column: Column) -> tuple[Floats, list[int]]:
     kinds = set(map(type, column))
     time = None
     if kinds == {str}:
-        try:
-            time = np.array([(t - _EPOCH).total_seconds() for t in map(datetime.fromisoformat, column)], np.float64)
-        except (ValueError, TypeError):  # not ISO 8601, or with a zone
-            time = None
+        time = _regular_iso(column)
+        if time is None:
+            try:
+                time = np.array([(t - _EPOCH).total_seconds() for t in map(datetime.fromisoformat, column)], np.float64)
+            except (ValueError, TypeError):  # not ISO 8601, or with a zone
+                time = None
     elif kinds == {type(None)}:
         return np.full(len(column), np.nan), []
     elif kinds <= _NUMBERS:
@@ -389,6 +392,23 @@ def moments(column: Column) -> tuple[Floats, list[int]]:
         return time, []
     time[wrong] = np.nan
     return time, np.flatnonzero(wrong).tolist()
+
+
+def _regular_iso(column: Sequence[str]) -> Floats | None:
+    """Times that are all written as 2024-05-01T10:00:00, or with a space for the T; else None."""
+    n, text = len(column), "".join(column)
+    mark = text[10:11]
+    marks = {"-": text[4::19] + text[7::19], ":": text[13::19] + text[16::19], mark: text[10::19]}
+    if len(text) != 19 * n or mark not in ("T", " ") or any(set(found) != {m} for m, found in marks.items()):
+        return None
+    digits = text.replace("-", "").replace(":", "").replace(mark, "")
+    if len(digits) != 14 * n or not (digits.isdecimal() and digits.isascii()):
+        return None
+    try:
+        time = np.array(column, "datetime64[s]").astype(np.float64)
+    except ValueError:
+        return None
+    return time if time.min() >= _YEAR_1 else None  # numpy knows a year 0
 
 
 def _seconds(epoch: Floats) -> Floats:

@@ -150,3 +150,19 @@ def test_names_are_checked():
             names_of("features", wrong)
     with pytest.raises(ConfigError, match="twice"):
         names_of("features", ["a", "a"])
+
+
+STAMPS = st.sampled_from(
+    """2024-05-01T10:00:00 2024-05-01_10:00:00 2024-02-29T23:59:59 2023-02-29T00:00:00 2024-05-01T24:00:00
+    2024-05-01T10:00:60 0000-01-01T00:00:00 0001-01-01T00:00:00 9999-12-31T23:59:59 2024-13-01T00:00:00
+    2024-05-01T10:00:0x 2024-05-01T10:00+00 20240501T1000000000 -024-05-01T10:00:00 ٢٠٢٤-05-01T10:00:00
+    2024-05-01T10:00:00Z 2024-05-01 2024-05-01T10:00:00.5 +024-05-01T10:00:00 2024-05-01t10:00:00""".split()
+).map(lambda text: text.replace("_", " "))
+
+
+@given(st.lists(STAMPS, min_size=1, max_size=4))
+def test_times_read_together_are_those_read_one_by_one(column):
+    time, wrong = moments(column)
+    each = [moment(text) for text in column]
+    assert wrong == [i for i, t in enumerate(each) if math.isinf(t)]
+    assert time[~np.isnan(time)].tolist() == [t for t in each if math.isfinite(t)]
