@@ -22,7 +22,7 @@ ACTIVATIONS = 4
 
 @inner
 def gru_forward(W, oh, oc, S, ACT, la, H, K):
-    """K steps from state S[0] to S[1 … K]; ACT[K] holds W x + b, and c_r and c_z, on entry; the activations on return."""
+    """K steps from state S[0] to S[1 … K]; ACT[K] holds W x, b, c_r and c_z on entry, activations on return."""
     G = 3 * H
     for s in range(K):
         a = s * la

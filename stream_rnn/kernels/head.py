@@ -70,7 +70,7 @@ def cross_entropy_gradient(DY, d, O, OP, label, scale):
 def loss_gradient(loss, DY, d, O, label, weights, inv_n, delta, quantiles, nq):
     """Turn ŷ (in DY[d … d + O)) into the gradient of its part of the mean loss; that part of the loss.
 
-    `label` points at the step's label entries, NaN = none, `weights` at theirs; inv_n = 1 / label entries in the update.
+    `label` points at the step's label entries, NaN = none, `weights` at theirs; inv_n: 1 / the update's entries.
     """
     total = np.float32(0)
     zero = np.float32(0)

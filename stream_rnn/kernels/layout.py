@@ -80,7 +80,7 @@ def scratch_layout(cell: Cell, x_words: int, H: int, O: int, n: int, window: int
     """Offsets in a learner's scratch; "lx", "la" and "ly" are strides. Strides avoid powers of two on purpose."""
     S, ly, W = cell.states * H, up16(padded_outputs(O)), window
     lx, la = up16(x_words), cell.activations * H + 16
-    parts = _offsets({"GR": n, "GR2": n, "UT": cell.gates * H * H, "VT": ly * H, "BIAS": cell.gates * H, "X": W * lx + 16, "ACT": W * la,
-                      "D": W * la, "DY": W * ly, "DHS": W * H, "S": (W + 1) * S, "DH": 2 * H, "IDS": up16(W),
-                      "LABELLED": up16(W)})  # fmt: skip
+    parts = _offsets({"GR": n, "GR2": n, "UT": cell.gates * H * H, "VT": ly * H, "BIAS": cell.gates * H,
+                      "X": W * lx + 16, "ACT": W * la, "D": W * la, "DY": W * ly, "DHS": W * H, "S": (W + 1) * S,
+                      "DH": 2 * H, "IDS": up16(W), "LABELLED": up16(W)})  # fmt: skip
     return parts | {"lx": lx, "la": la, "ly": ly}

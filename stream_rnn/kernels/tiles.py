@@ -70,13 +70,13 @@ def _loop(b: Builder, start: Any, stop: Any, step: int, accs: list[Any], body: A
     return s, phis
 
 
-def _emit_tile(b: Builder, rows: list[int], cols: list[int], KU: int, acc: bool, args: Any) -> None:
+def _emit_tile(b: Builder, rows: list[int], cols: list[int], KU: int, args: Any) -> None:
     """The part of a tile with the given rows and 16-wide columns."""
-    A, a0, a_step, a_row, B, b0, ldb, F, f0, ldf, C, c0, ldc, K = args
+    A, a0, a_step, a_row, B, b0, ldb, F, f0, started, C, c0, ldc, K = args
     n = len(rows) * len(cols)
 
-    def at(first: Any, ld: Any, i: int, j: int) -> Any:
-        return b.add(b.add(first, b.mul(ld, _k(i))), _k(LANES * j))
+    def c_at(i: int, j: int) -> Any:
+        return b.add(b.add(c0, b.mul(ldc, _k(i))), _k(LANES * j))
 
     def body(units: int) -> Any:
         def emit(s: Any, accs: list[Any]) -> list[Any]:
@@ -94,7 +94,9 @@ def _emit_tile(b: Builder, rows: list[int], cols: list[int], KU: int, acc: bool,
 
         return emit
 
-    first = [load(b, F, at(f0, ldf, i, j)) if acc else _ZERO for i in rows for j in cols]
+    from_row = b.icmp_signed("!=", started, _k(0))
+    starts = [b.select(from_row, load(b, F, b.add(f0, _k(LANES * j))), _ZERO) for j in cols]
+    first = [start for _ in rows for start in starts]
     accs = first + [_ZERO] * (n * (KU - 1))
     if KU == 1:
         _, accs = _loop(b, _k(0), K, 1, accs, body(1))
@@ -107,11 +109,11 @@ def _emit_tile(b: Builder, rows: list[int], cols: list[int], KU: int, acc: bool,
             accs = [b.fadd(x, y) for x, y in zip(accs[:half], accs[half:], strict=True)]
     for ii, i in enumerate(rows):
         for jj, j in enumerate(cols):
-            store(b, C, at(c0, ldc, i, j), accs[ii * len(cols) + jj])
+            store(b, C, c_at(i, j), accs[ii * len(cols) + jj])
 
 
-def _tile(MR: int, NR: int, KU: int, acc: bool) -> Any:
-    """An intrinsic for one tile, started (`acc`) from the rows F[f0 + i·ldf] or from zeros.
+def _tile(MR: int, NR: int, KU: int) -> Any:
+    """An intrinsic for one tile; each row starts from the row at F[f0] if `started`, else from zeros.
 
     Where registers are few it is emitted in parts, with the same bits.
     """
@@ -119,12 +121,12 @@ def _tile(MR: int, NR: int, KU: int, acc: bool) -> Any:
 
     @intrinsic
     def tile(typing: Any, A: Any, a0: Any, a_step: Any, a_row: Any, B: Any, b0: Any, ldb: Any, F: Any, f0: Any,
-             ldf: Any, C: Any, c0: Any, ldc: Any, K: Any) -> Any:  # fmt: skip
+             started: Any, C: Any, c0: Any, ldc: Any, K: Any) -> Any:  # fmt: skip
         def emit(context: Any, b: Builder, sig: Any, args: Any) -> Any:
             for i in range(0, MR, most_rows):
                 for j in range(0, NR, most_cols):
                     rows, cols = range(i, min(MR, i + most_rows)), range(j, min(NR, j + most_cols))
-                    _emit_tile(b, list(rows), list(cols), KU, acc, args)
+                    _emit_tile(b, list(rows), list(cols), KU, args)
             return context.get_dummy_value()
 
         n = types.int64
@@ -133,12 +135,9 @@ def _tile(MR: int, NR: int, KU: int, acc: bool) -> Any:
     return tile
 
 
-_add24, _add16, _add12, _add8 = (_tile(1, width, 1, acc=True) for width in (24, 16, 12, 8))
-_add4, _add2, _add1 = _tile(1, 4, 2, acc=True), _tile(1, 2, 4, acc=True), _tile(1, 1, 8, acc=True)
-_set8x2, _set8x1 = _tile(8, 2, 1, acc=False), _tile(8, 1, 1, acc=False)
-_set1x2, _set1x1 = _tile(1, 2, 4, acc=False), _tile(1, 1, 8, acc=False)
-_from8x2, _from8x1 = _tile(8, 2, 1, acc=True), _tile(8, 1, 1, acc=True)
-_from1x2, _from1x1 = _tile(1, 2, 4, acc=True), _tile(1, 1, 8, acc=True)
+_tile1x24, _tile1x16, _tile1x12, _tile1x8 = (_tile(1, width, 1) for width in (24, 16, 12, 8))
+_tile1x4, _tile1x2, _tile1x1 = _tile(1, 4, 2), _tile(1, 2, 4), _tile(1, 1, 8)
+_tile8x2, _tile8x1 = _tile(8, 2, 1), _tile(8, 1, 1)
 
 
 @inner
@@ -151,77 +150,63 @@ def add_row(A, a0, K, B, b0, ldb, C, c0, width, direction):
     j = 0
     if width % 24 == 0:
         while j < width:
-            _add24(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, C, c0 + 16 * j, 0, K)
+            _tile1x24(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 1, C, c0 + 16 * j, 0, K)
             j += 24
         return
     while j + 16 <= width:
-        _add16(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, C, c0 + 16 * j, 0, K)
+        _tile1x16(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 1, C, c0 + 16 * j, 0, K)
         j += 16
     if j + 12 <= width:
-        _add12(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, C, c0 + 16 * j, 0, K)
+        _tile1x12(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 1, C, c0 + 16 * j, 0, K)
         j += 12
     if j + 8 <= width:
-        _add8(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, C, c0 + 16 * j, 0, K)
+        _tile1x8(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 1, C, c0 + 16 * j, 0, K)
         j += 8
     if j + 4 <= width:
-        _add4(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, C, c0 + 16 * j, 0, K)
+        _tile1x4(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 1, C, c0 + 16 * j, 0, K)
         j += 4
     if j + 2 <= width:
-        _add2(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, C, c0 + 16 * j, 0, K)
+        _tile1x2(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 1, C, c0 + 16 * j, 0, K)
         j += 2
     if j < width:
-        _add1(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 0, C, c0 + 16 * j, 0, K)
+        _tile1x1(A, a0, direction, 1, B, b0 + 16 * j, ldb, C, c0 + 16 * j, 1, C, c0 + 16 * j, 0, K)
 
 
 @inner
-def product(A, a0, a_step, a_row, M, B, b0, ldb, width, C, c0, ldc, K):
-    """C[M, 16·width] = Σ_s A[a0 + s·a_step + i·a_row] · B[s, :] over s < K.
-
-    With a_step = 1 this is A·B (A's rows are a_row apart); with a_row = 1 it is Aᵀ·B.
-    """
+def _tiles(A, a0, a_step, a_row, M, B, b0, ldb, width, F, f0, started, C, c0, ldc, K):
+    """C[M, 16·width] = (F +) Σ_s A[a0 + s·a_step + i·a_row] · B[s, :] over s < K."""
     j = 0
     while j < width:
+        b, f, c = b0 + 16 * j, f0 + 16 * j, c0 + 16 * j
         i = 0
         if width - j >= 2:
             while i + 8 <= M:
-                _set8x2(A, a0 + i * a_row, a_step, a_row, B, b0 + 16 * j, ldb, C, 0, 0, C, c0 + i * ldc + 16 * j, ldc, K)
+                _tile8x2(A, a0 + i * a_row, a_step, a_row, B, b, ldb, F, f, started, C, c + i * ldc, ldc, K)
                 i += 8
             while i < M:
-                _set1x2(A, a0 + i * a_row, a_step, a_row, B, b0 + 16 * j, ldb, C, 0, 0, C, c0 + i * ldc + 16 * j, ldc, K)
+                _tile1x2(A, a0 + i * a_row, a_step, a_row, B, b, ldb, F, f, started, C, c + i * ldc, ldc, K)
                 i += 1
             j += 2
         else:
             while i + 8 <= M:
-                _set8x1(A, a0 + i * a_row, a_step, a_row, B, b0 + 16 * j, ldb, C, 0, 0, C, c0 + i * ldc + 16 * j, ldc, K)
+                _tile8x1(A, a0 + i * a_row, a_step, a_row, B, b, ldb, F, f, started, C, c + i * ldc, ldc, K)
                 i += 8
             while i < M:
-                _set1x1(A, a0 + i * a_row, a_step, a_row, B, b0 + 16 * j, ldb, C, 0, 0, C, c0 + i * ldc + 16 * j, ldc, K)
+                _tile1x1(A, a0 + i * a_row, a_step, a_row, B, b, ldb, F, f, started, C, c + i * ldc, ldc, K)
                 i += 1
             j += 1
+
+
+@inner
+def product(A, a0, a_step, a_row, M, B, b0, ldb, width, C, c0, ldc, K):
+    """C[M, 16·width] = A·B with a_step = 1 (A's rows are a_row apart), Aᵀ·B with a_row = 1; K values are summed."""
+    _tiles(A, a0, a_step, a_row, M, B, b0, ldb, width, C, c0, 0, C, c0, ldc, K)
 
 
 @inner
 def affine(A, a0, a_row, M, B, b0, ldb, width, F, f0, C, c0, ldc, K):
     """C[M, 16·width] = F + A·B: every row starts from the one row F; A's rows are a_row apart."""
-    j = 0
-    while j < width:
-        i = 0
-        if width - j >= 2:
-            while i + 8 <= M:
-                _from8x2(A, a0 + i * a_row, 1, a_row, B, b0 + 16 * j, ldb, F, f0 + 16 * j, 0, C, c0 + i * ldc + 16 * j, ldc, K)
-                i += 8
-            while i < M:
-                _from1x2(A, a0 + i * a_row, 1, a_row, B, b0 + 16 * j, ldb, F, f0 + 16 * j, 0, C, c0 + i * ldc + 16 * j, ldc, K)
-                i += 1
-            j += 2
-        else:
-            while i + 8 <= M:
-                _from8x1(A, a0 + i * a_row, 1, a_row, B, b0 + 16 * j, ldb, F, f0 + 16 * j, 0, C, c0 + i * ldc + 16 * j, ldc, K)
-                i += 8
-            while i < M:
-                _from1x1(A, a0 + i * a_row, 1, a_row, B, b0 + 16 * j, ldb, F, f0 + 16 * j, 0, C, c0 + i * ldc + 16 * j, ldc, K)
-                i += 1
-            j += 1
+    _tiles(A, a0, 1, a_row, M, B, b0, ldb, width, F, f0, 1, C, c0, ldc, K)
 
 
 @intrinsic
