@@ -393,7 +393,8 @@ class Learner:
         """For each event in turn: give labels (n, label_width) to earlier steps, run the due update, advance.
 
         Entry j of an event's labels belongs to its key's step lags[j] back (0: the last one before this event).
-        Bit for bit what `label` and `advance` one by one give. Returns as `step_many`.
+        Bit for bit what `label` and `advance` one by one give; but an event that has something to refuse, in X or
+        in its labels, is refused whole. Returns as `step_many`.
         """
         if lags is not None:
             if len(lags) != self.label_width:
@@ -426,6 +427,8 @@ class Learner:
             raise ConfigError(f"weights holds {w[~fit][0]}: a weight is a number of at least 0")
         if isinstance(keys, np.ndarray):
             keys = keys.tolist()
+        if isinstance(keys, (str, bytes)):
+            raise TypeError(f"keys = {keys!r}: it must be a sequence of keys, one an event")
         if keys is not None and len(keys) != n:
             raise ConfigError(f"keys has {len(keys)} entries for {n} events")
         slots = self.keyspace.enter_many([None] * n if keys is None else keys, lambda: self._usable(x, y))
@@ -604,6 +607,8 @@ class Learner:
 
     def to_bytes(self) -> bytes:
         """The whole learner; `from_bytes` goes on bit for bit."""
+        if others := self.keyspace.tables.keys() - {self._rows.name}:
+            raise StateMismatch(f"this learner shares its keys with {', '.join(sorted(others))}: save the whole model")
         states = ((key, self.keyspace.get(key)) for key in self.keyspace.slots)
         return blob.pack(_FORMAT, self.settings, self.shared_arrays(), states)
 
