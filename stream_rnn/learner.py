@@ -389,24 +389,27 @@ class Learner:
         lags: Sequence[int] | None = None,
         weights: ArrayLike | None = None,
         return_hidden: bool = False,
+        slots: NDArray[np.int64] | None = None,
     ) -> Any:
         """For each event in turn: give labels (n, label_width) to earlier steps, run the due update, advance.
 
         Entry j of an event's labels belongs to its key's step lags[j] back (0: the last one before this event).
         Bit for bit what `label` and `advance` one by one give; but an event that has something to refuse, in X or
         in its labels, is refused whole. Returns as `step_many`.
+
+        slots (n,), int64: what `keyspace.enter_many(keys)` gave, where a model has entered the keys already.
         """
         if lags is not None:
             if len(lags) != self.label_width:
                 raise ConfigError(f"lags has {len(lags)} entries and a label has {self.label_width}")
             self._lags[:] = [_whole("lags", lag, 0) for lag in lags]
         try:
-            return self._block(X, labels, keys, weights, return_hidden, at.ADVANCE)
+            return self._block(X, labels, keys, weights, return_hidden, at.ADVANCE, slots)
         finally:
             self._lags[:] = 0
 
     def _block(self, X: ArrayLike, Y: ArrayLike | None, keys: Sequence[Key] | None, weights: ArrayLike | None,
-               return_hidden: bool, mode: int) -> Any:  # fmt: skip
+               return_hidden: bool, mode: int, slots: NDArray[np.int64] | None = None) -> Any:  # fmt: skip
         x = self._cast("X", X)
         if x.ndim == 1 and self.input_kind == "classes":
             x = x[:, None]
@@ -431,7 +434,8 @@ class Learner:
             raise TypeError(f"keys = {keys!r}: it must be a sequence of keys, one an event")
         if keys is not None and len(keys) != n:
             raise ConfigError(f"keys has {len(keys)} entries for {n} events")
-        slots = self.keyspace.enter_many([None] * n if keys is None else keys, lambda: self._usable(x, y))
+        if slots is None:
+            slots = self.keyspace.enter_many([None] * n if keys is None else keys, lambda: self._usable(x, y))
         out = np.empty((n, self.outputs), np.float32)
         hidden = np.empty((n, self.hidden), np.float32) if return_hidden else None
         self._run(n, slots.ctypes.data, x.ctypes.data, y.ctypes.data, w.ctypes.data, out.ctypes.data,

@@ -22,7 +22,7 @@ from stream_rnn import blob, growth
 from stream_rnn.errors import ConfigError, InputError, StateMismatch
 from stream_rnn.features import Features, Floats, Inputs, forecasts
 from stream_rnn.fields import Block, Fields, names_of
-from stream_rnn.keys import KeySpace
+from stream_rnn.keys import Int64s, KeySpace
 from stream_rnn.learner import Learner
 from stream_rnn.records import BadEvent, Event, Key, Prediction
 
@@ -129,15 +129,14 @@ class Forecaster:
         """Take rows start … stop - 1 through: the model has room for their features."""
         keys, time, values = block.keys[start:stop], block.time[start:stop], block.values[start:stop]
         slots = self.features.enter(keys)
-        self.keyspace.clock -= len(keys)  # the learner enters them too, and an event counts once
         inputs = self.features.read(slots, time, values, *self.fields.layout())
-        forecast = self._forecast(keys, inputs)
+        forecast = self._forecast(slots, inputs)
         predicted = self.features.settle(slots, forecast)
         return self._predictions(keys, time, values, inputs, predicted, forecast)
 
-    def _forecast(self, keys: list[Key], inputs: Inputs) -> Floats:
+    def _forecast(self, slots: Int64s, inputs: Inputs) -> Floats:
         """Learn from a block and forecast after each event, (n, outputs)."""
-        y = self.learner.advance_many(inputs.X, inputs.labels, keys, lags=self.features.lags)
+        y = self.learner.advance_many(inputs.X, inputs.labels, lags=self.features.lags, slots=slots)
         return forecasts(inputs.base, inputs.scale, y)
 
     def _predictions(self, keys: list[Key], time: Floats, values: Floats, inputs: Inputs, predicted: Floats,
