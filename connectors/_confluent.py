@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -158,7 +159,7 @@ class ConfluentLookup:
             (found,) = self._member().committed([TopicPartition(topic, partition)], timeout=self._timeout_s)
             if found.error is not None:
                 raise KafkaException(found.error)
-            return None if found.offset < 0 else Committed(found.offset, found.metadata or "")
+            return None if found.offset < 0 else Committed.of(found.offset, found.metadata)
 
         return self._ask(ask, f"for the position of group {self._group} in {topic}/{partition}")
 
@@ -240,15 +241,18 @@ class ConfluentMember:
         self._partitions = partitions
         self._connection = _Connection(settings)
         self._failed: BaseException | None = None  # of a rebalance call, which the library would swallow
+        self._trouble: Any = None  # what came in the place of a record
         self._consumer: Any = self._connection.made(
             confluent_kafka.Consumer, self._connection.options("consumer", **_reader(group))
         )
-        self._cooperative = settings.get("partition.assignment.strategy") == "cooperative-sticky"
         self._consumer.subscribe([topic], self._on_assigned, self._on_revoked, self._on_lost)
 
     def poll(self, timeout_s: float, limit: int) -> dict[int, list[Record]]:
         """What has come, by partition."""
         got: dict[int, list[Record]] = {}
+        if self._trouble is not None:
+            trouble, self._trouble = self._trouble, None
+            self._judge(trouble)
         try:
             messages = self._consumer.consume(limit, timeout_s)
         except KafkaException as e:
@@ -256,7 +260,6 @@ class ConfluentMember:
             return got
         if self._failed is not None:
             raise self._failed
-        failure = None
         for message in messages:
             if message.error() is None:
                 partition = message.partition()
@@ -265,20 +268,20 @@ class ConfluentMember:
                     block = got[partition] = []
                 block.append(_record(message))
             else:
-                failure = message.error()
-        if failure is not None:
-            self._judge(failure)
+                self._trouble = message.error()  # judged at the next poll: the others' records come first
         return got
 
-    def seek(self, partition: int, offset: int) -> bool:
-        """Read on from there; False: the library is not ready to."""
+    def seek(self, partition: int, offset: int) -> None:
+        """Read on from there."""
+        place = TopicPartition(self._topic, partition, offset)
         try:
-            self._consumer.seek(TopicPartition(self._topic, partition, offset))
+            self._consumer.seek(place)
         except KafkaException as e:
-            if _error(e).code() in (KafkaError._STATE, KafkaError._IN_PROGRESS, KafkaError._TIMED_OUT):
-                return False
-            raise
-        return True
+            if _error(e).code() not in (KafkaError._STATE, KafkaError._TIMED_OUT):
+                raise
+            # not fetching yet, or not any more since it was out of range: given anew, it begins there
+            self._consumer.incremental_unassign([place])
+            self._consumer.incremental_assign([place])
 
     def pause(self, partition: int) -> None:
         """Give no more of it."""
@@ -319,7 +322,7 @@ class ConfluentMember:
     def _on_assigned(self, consumer: Any, places: list[Any]) -> None:
         for place in places:
             place.offset = 0  # else it would look for a position of its own; nothing is fetched when paused
-        (consumer.incremental_assign if self._cooperative else consumer.assign)(places)
+        consumer.incremental_assign(places)
         consumer.pause(places)
         self._tell(self._partitions.on_assigned, places)
 
@@ -424,8 +427,9 @@ class ConfluentProducer:
         """Hang up; what is open is aborted by the broker, or by who takes the id next."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            producer.purge(blocking=False)
-            producer.flush(0)
+            with contextlib.suppress(KafkaException):
+                producer.purge(blocking=False)
+                producer.flush(0)
 
     def _begin(self) -> None:
         if self._producer is None:
@@ -451,8 +455,8 @@ class ConfluentProducer:
         """Say in our words how it ended; after a clean abort the producer can go on."""
         code, text = error.code(), self._settings.hide(error.str())
         refused = self._refused
-        if refused is not None and refused.code() in _TOO_LARGE:
-            raise SinkError(f"topic {topic}: {refused.str()}; raise its max.message.bytes, or shorten the event")
+        if code in _TOO_LARGE or (refused is not None and refused.code() in _TOO_LARGE):
+            raise SinkError(f"topic {topic}: {text}; raise its max.message.bytes, or shorten the event")
         if code in _REFUSED or (refused is not None and refused.code() in _REFUSED):
             raise SinkError(f"Kafka refuses us {topic}: {text}; let this user write it")
         if code in _FENCED or (error.fatal() and "fenced" in text.lower()):
@@ -477,6 +481,7 @@ def _reader(group: str) -> dict[str, Any]:
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",
+        "partition.assignment.strategy": "cooperative-sticky",
         "allow.auto.create.topics": False,
     }
 

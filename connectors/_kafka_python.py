@@ -18,8 +18,6 @@ import kafka
 from kafka import errors as client_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.coordinator.assignors.range import RangePartitionAssignor
-from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from stream_rnn.connectors import Message
 from stream_rnn.connectors.kafka_client import (
@@ -40,11 +38,6 @@ from stream_rnn.records import Record
 T = TypeVar("T")
 log = logging.getLogger("stream_rnn.kafka")
 
-_ASSIGNORS = {
-    "cooperative-sticky": CooperativeStickyAssignor,
-    "range": RangePartitionAssignor,
-    "roundrobin": RoundRobinPartitionAssignor,
-}
 _DEFAULT_LARGEST = 1 << 20  # where the broker does not say
 _STALE = (
     client_errors.CommitFailedError,
@@ -116,7 +109,7 @@ class KafkaPythonLookup:
             lambda: self._member().committed(place, metadata=True, timeout_ms=1000 * self._timeout_s),
             f"for the position of group {self._group} in {topic}/{partition}",
         )
-        return None if found is None or found.offset < 0 else Committed(found.offset, found.metadata or "")
+        return None if found is None or found.offset < 0 else Committed.of(found.offset, found.metadata)
 
     def stranger(self) -> Any:
         """An identity for committing positions in a group that has no members."""
@@ -199,6 +192,9 @@ class KafkaPythonMember(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._partitions = partitions
         self._failed: BaseException | None = None  # of a listener's call, where the client would hide it
         self._consumer = _made(kafka.KafkaConsumer, settings, timeout_s, **_reader(settings, group))
+        # Known before the first assignment: one that is made while the client still asks for the topic's
+        # partitions gives nobody any, and is not made again until something else changes.
+        self._consumer.partitions_for_topic(topic)
         self._consumer.subscribe([topic], listener=self)
 
     def poll(self, timeout_s: float, limit: int) -> dict[int, list[Record]]:
@@ -213,10 +209,9 @@ class KafkaPythonMember(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
             return {}
         return {place.partition: [_record(r) for r in records] for place, records in got.items()}
 
-    def seek(self, partition: int, offset: int) -> bool:
+    def seek(self, partition: int, offset: int) -> None:
         """Read on from there."""
         self._consumer.seek(kafka.TopicPartition(self._topic, partition), offset)
-        return True
 
     def pause(self, partition: int) -> None:
         """Give no more of it."""
@@ -501,17 +496,11 @@ def _made(client: Any, settings: KafkaSettings, timeout_s: float, **options: Any
 def _reader(settings: KafkaSettings, group: str | None) -> dict[str, Any]:
     """Options of a consumer."""
     options = settings.kafka_python("consumer")
-    strategy = options.pop("partition_assignment_strategy")
-    try:
-        assignors = [_ASSIGNORS[name.strip()] for name in strategy.split(",")]
-    except KeyError as e:
-        choices = ", ".join(_ASSIGNORS)
-        raise ConfigError(f"kafka.partition.assignment.strategy = {strategy!r}: {e} is none of {choices}") from None
     if group is None:
         options.pop("group_instance_id", None)
     return options | {
         "group_id": group,
-        "partition_assignment_strategy": assignors,
+        "partition_assignment_strategy": [CooperativeStickyAssignor],
         "enable_auto_commit": False,
         "auto_offset_reset": "none",
         "allow_auto_create_topics": False,

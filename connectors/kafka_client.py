@@ -50,6 +50,11 @@ class Committed(msgspec.Struct, frozen=True):
     offset: int
     text: str
 
+    @classmethod
+    def of(cls, offset: int, metadata: str | None) -> Committed:
+        """As a client found it: confluent-kafka writes a zero byte behind the text."""
+        return cls(offset, (metadata or "").rstrip("\0"))
+
 
 class Place(msgspec.Struct, frozen=True):
     """A group's position in a partition, and a text to keep with it: to be committed."""
@@ -89,7 +94,7 @@ class Member(Protocol):
     """Used by one thread. A partition that is given to it is paused, without a position."""
 
     def poll(self, timeout_s: float, limit: int) -> dict[int, list[Record]]: ...
-    def seek(self, partition: int, offset: int) -> bool: ...
+    def seek(self, partition: int, offset: int) -> None: ...
     def pause(self, partition: int) -> None: ...
     def resume(self, partition: int) -> None: ...
     def identity(self) -> Any: ...

@@ -86,7 +86,6 @@ _NAMES = {
     "session.timeout.ms": _consumer("session_timeout_ms"),
     "heartbeat.interval.ms": _consumer("heartbeat_interval_ms"),
     "max.poll.interval.ms": _consumer("max_poll_interval_ms"),
-    "partition.assignment.strategy": _consumer("partition_assignment_strategy", str),
     "isolation.level": _consumer("isolation_level", str),
     "check.crcs": _consumer("check_crcs", bool),
     "fetch.min.bytes": _consumer("fetch_min_bytes"),
@@ -110,10 +109,10 @@ _DECIDED = {
     "enable.idempotence": "every write is in a transaction",
     "acks": "every write is in a transaction",
     "enable.partition.eof": "it is not used",
+    "partition.assignment.strategy": "partitions move one by one (cooperative-sticky)",
 }
 _DEFAULTS: dict[str, Value] = {
     "isolation.level": "read_committed",
-    "partition.assignment.strategy": "cooperative-sticky",
     "reconnect.backoff.max.ms": 500,  # both clients' own maximum makes a short outage a long one
     "fetch.wait.max.ms": 20,
     "linger.ms": 5,

@@ -128,8 +128,7 @@ class KafkaLog:
         """Carry a seek out; pause when there is too much, and go on when there is not."""
         with self._changed:
             if self._target is not None:
-                if not member.seek(self.partition, self._target):
-                    return  # not yet
+                member.seek(self.partition, self._target)
                 self._target = None
             if self._fetched is None or self._failure is not None:
                 wanted = True

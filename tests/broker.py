@@ -73,8 +73,9 @@ group.min.session.timeout.ms=500
 broker.session.timeout.ms=1000
 broker.heartbeat.interval.ms=200
 transaction.abort.timed.out.transaction.cleanup.interval.ms=500
-log.retention.check.interval.ms=1000
+log.retention.ms=-1
 log.cleaner.dedupe.buffer.size=2097152
+log.cleaner.backoff.ms=200
 num.network.threads=1
 num.io.threads=2
 """
