@@ -61,6 +61,8 @@ def prepare(args: argparse.Namespace) -> Ready:
                 f"{option} {path}: "
                 + ("is a folder; name a file" if path.is_dir() else f"there is no folder {path.parent}")
             )
+        if path is not None and path.exists() and args.file != "-" and path.samefile(args.file):
+            raise ConfigError(f"{option} {path}: is the file to be read; give it another name")
     event, model = settings_of(args)
     stream = open_input(args.file, event)
     decoded = stream.codec.decode(stream.head)

@@ -64,12 +64,8 @@ def _ahead(run: Run, target: int | None) -> dict[str, Any]:
 def table(run: Run) -> list[str]:
     """The same for people: a line a target (and step ahead), ours beside the last value's."""
     span = " to ".join(clock(t) for t in run.span if math.isfinite(t))
-    facts = [
-        f"{run.events:,} events",
-        span,
-        f"{run.keys:,} key{'s' * (run.keys != 1)}",
-        "stopped by Ctrl-C" * run.stopped,
-    ]
+    events, keys = (f"{n:,} {what}{'s' * (n != 1)}" for n, what in ((run.events, "event"), (run.keys, "key")))
+    facts = [events, span, keys, "stopped by Ctrl-C" * run.stopped]
     lines = _columns(
         [_line(run, j, i) for j in range(len(run.targets)) for i in range(1, run.horizon + 1)], run.horizon > 1
     )

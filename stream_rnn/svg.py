@@ -53,7 +53,7 @@ def chart(
         return np.asarray(_TOP + (y1 - y) / (y1 - y0) * inside_h)
 
     parts = []
-    for tick in nice_ticks(y0, y1, max(2, height // 55)):
+    for tick in nice_ticks(y0, y1, max(2, height // 40)):
         at = float(py(np.array([tick]))[0])
         parts.append(
             f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'

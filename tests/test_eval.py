@@ -320,11 +320,13 @@ def test_files_that_cannot_be(capsys, tmp_path, name, content, told):
         (["--target", "temperature", "--out", "rows.xlsx"], "'.xlsx' says no format"),
         (["--target", "temperature", "--out", "no/such/rows.csv"], "there is no folder no/such"),
         (["--target", "temperature", "--report", "."], "is a folder"),
+        (["--target", "temperature", "--out", "sensors.csv"], "is the file to be read"),
         (["--target", "temperature", "--key", "temperature"], "also the key"),
         (["--target", "temperature", "--taget", "y"], "no option or argument '--taget'; did you mean --target?"),
     ],
 )
-def test_requests_that_cannot_be(capsys, sensors, args, told):
+def test_requests_that_cannot_be(capsys, sensors, monkeypatch, args, told):
+    monkeypatch.chdir(sensors.parent)
     assert told in refused(capsys, sensors, *args)
 
 
@@ -476,6 +478,27 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(capsys, monkeypatch,
     _, err = run(capsys, sensors, "--target", "temperature", *SMALL)
     assert "sensors.csv: 240 events (100%)" in err
     assert "\r" not in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_full_disk_is_a_failure_in_one_line(capsys, sensors, tmp_path):
+    out = tmp_path / "rows.csv"
+    out.symlink_to("/dev/full")
+    assert main(["eval", str(sensors), "--target", "temperature", "-q", "--out", str(out), *SMALL]) == 1
+    said, err = capsys.readouterr()
+    assert (said, err.count("\n")) == ("", 1)
+    assert "No space left on device" in err
+
+
+@pytest.mark.parametrize("rows", [1, 2, 400])
+def test_pictures_of_almost_nothing(capsys, tmp_path, rows):
+    pytest.importorskip("matplotlib")
+    path = write_csv(tmp_path / "few.csv", [{"y": 5.0}] * rows)
+    result, _ = run(capsys, path, "--target", "y", "--plot", tmp_path / "p.png", "--report", tmp_path / "r.html")
+    assert result["scored"] == rows - 1
+    assert result["mae"] == (0.0 if rows > 1 else None)
+    assert (tmp_path / "p.png").stat().st_size > 5000
+    assert "nan" not in (tmp_path / "r.html").read_text()
 
 
 def test_no_row_is_needed_to_know_the_path_is_free(tmp_path, capsys, sensors):
