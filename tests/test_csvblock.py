@@ -9,10 +9,9 @@ from stream_rnn.codec import COLUMNS, Codec
 from stream_rnn.records import Record
 
 HEADER = ((COLUMNS, b"time,a,b"),)
-CELLS = st.sampled_from(
-    ["", "1", "-2", "0", "007", "1.5", "-0.0", "1e3", "1.", ".5", "1.5.2", "..", "nan", "inf", "1_0", "1_0.5", "- 1", "--1"]
-    + ["12:30", "2024-01-01T00:00:00", "plant", "9" * 18, "9" * 19, "9" * 400, " 7", "٣", "x.y", '"q"', "é", "-", "+3"]
-)
+NUMBERS = ["", "1", "-2", "0", "007", "1.5", "-0.0", "1e3", "1.", ".5", "nan", "inf", "9" * 18, "9" * 19, "9" * 400]
+ODD = ["1.5.2", "..", "1_0", "1_0.5", "- 1", "--1", "12:30", "plant", " 7", "٣", "x.y", '"q"', "é", "-", "+3"]
+CELLS = st.sampled_from([*NUMBERS, *ODD])
 ROWS = st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=6)
 
 
