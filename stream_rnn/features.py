@@ -4,7 +4,8 @@ Per key and series, from what is known up to and including an event: the last va
 standard deviation S (half-life 500 values), and D, the running root mean square of its steps, at most 5 times a
 typical recent step, so that one jump or a sensor in other units does not blind it for thousands of events.
 Times of day have a profile: for each half-hour of a weekday and of a weekend day the usual step and level there
-(running means), and the newest level there on any day.
+(running means), and the newest level there on any day. With a horizon above 1 a half-hour's level enters when the
+next half-hour begins, so that what a regression learns with was known when its step was made.
 
 With a horizon of 1 a network learns (value - L) / D, so that its 0 says "as the last one". With more it learns, for i
 steps ahead, what a linear regression of that step leaves, in D √i (a hidden state is too small to carry the season of
@@ -40,6 +41,7 @@ from stream_rnn.blob import pack_key
 from stream_rnn.kernels.cache import compiled
 from stream_rnn.kernels.rls import rls_template
 from stream_rnn.kernels.series import (
+    AT,
     BINS,
     FEATURE_WORDS,
     HEAD,
@@ -52,6 +54,7 @@ from stream_rnn.kernels.series import (
     READ_BLOCK,
     REGRESSORS,
     SETTLE_BLOCK,
+    SHARE,
     TIME_INPUTS,
     read_block,
     settle_block,
@@ -87,6 +90,7 @@ class Features:
         head = np.zeros(HEAD)
         head[LAST_TIME] = np.nan
         part = np.full(MADE + MADE_WORDS * horizon, np.nan)
+        part[AT] = -1
         part[:HISTORY] = 0.0
         part = np.concatenate([part, rls_template(REGRESSORS), np.tile(rls_template(REGRESSORS - 1), horizon - 1)])
         row = np.concatenate([head, np.tile(part, targets), np.zeros(self.key_words)])
@@ -127,6 +131,11 @@ class Features:
         )
         self._read(slots, time, values, units, texts, self._sizes, *self._addresses(), *out)
         return out
+
+    def unit(self, inputs: Inputs) -> Floats:
+        """The targets' D (n, T), 0 where there is none yet."""
+        n = self.horizon
+        return np.ascontiguousarray(inputs.scale[:, ::n]) / (1.0 if n == 1 else SHARE)
 
     def settle(self, slots: Int64s, forecast: Floats) -> Floats:
         """Keep a block's one-step forecasts; what each event had been forecast to be, (n, T)."""
