@@ -37,7 +37,8 @@ EVENTS, LAST_TIME, MEAN_INTERVAL, N_INTERVALS, RECENT = range(5)
 HEAD = RECENT + INTERVALS
 COUNT, MEAN, VARIANCE, STEPS, TYPICAL, HISTORY = range(6)  # STEPS: D²; TYPICAL: mean of √|step|, zeros left out
 FORECAST = HISTORY + LAGS  # the newest one-step forecast
-MADE = FORECAST + 1  # n times, what was known when a step was made: L, D and the regressors up to the lags
+AT, PENDING = FORECAST + 1, FORECAST + 2  # half-hour of the newest value (-1: none), and it, to enter the profile
+MADE = FORECAST + 3  # n times, what was known when a step was made: L, D and the regressors up to the lags
 MADE_WORDS = 2 + LAGS
 LEVELS = BINS + DAY_BINS  # words of a target's levels: usual ones, then the newest ones
 FEATURE_WORDS = HISTORY + 1  # a unit, the same without a past
@@ -212,8 +213,14 @@ def read_block(
                     steps[2 * b + 1] += np.float32(1)
                     rate = max(1.0 / steps[2 * b + 1], PROFILE_RATE)
                     steps[2 * b] += np.float32(rate * ((y - last) - steps[2 * b]))
-                    levels[b] = y if math.isnan(levels[b]) else levels[b] + rate * (y - levels[b])
-                    levels[BINS + b % DAY_BINS] = y
+                    q, level = b, y
+                    if n > 1:  # a label must not find in the profile what came after its step was made
+                        q, level = int(p[o + AT]), p[o + PENDING]
+                        p[o + AT], p[o + PENDING] = b, y
+                    if n == 1 or (q >= 0 and q != b):
+                        rate = max(1.0 / max(steps[2 * q + 1], 1.0), PROFILE_RATE)
+                        levels[q] = level if math.isnan(levels[q]) else levels[q] + rate * (level - levels[q])
+                        levels[BINS + q % DAY_BINS] = level
                 _moments(p, o, y)
                 for l in range(LAGS - 1, 0, -1):
                     p[o + HISTORY + l] = p[o + HISTORY + l - 1]
