@@ -41,7 +41,10 @@ fix: $(VENV)/.dev  ## what ruff can mend by itself
 
 bench: $(VENV)/.dev  ## ratios against other libraries, measured in one run
 	$(PIP) --editable '.[bench]'
+	@test -x .venv-deep-river/bin/python || { $(PYTHON) -m venv .venv-deep-river && \
+	  .venv-deep-river/bin/python -m pip install --quiet deep-river pytest; }  # pins older libraries than ours
 	$(BIN)/python benchmarks/learner.py
+	$(BIN)/python benchmarks/memory_per_key.py
 	$(BIN)/python benchmarks/eval_rate.py
 	$(BIN)/python benchmarks/quality.py
 
