@@ -30,9 +30,10 @@ from numpy.typing import NDArray
 from stream_rnn.errors import StateMismatch
 from stream_rnn.features import Features, Floats, Inputs, Int64s
 from stream_rnn.kernels.cache import compiled
-from stream_rnn.kernels.experts import MIX_BLOCK, NAMES, K, layout, mix_block, template
+from stream_rnn.kernels.experts import MIX_BLOCK, MIXTURE, NAMES, K, layout, mix_block, template
 from stream_rnn.kernels.gains import identity
 from stream_rnn.kernels.mixing import HUBER, MAE, MSE
+from stream_rnn.kernels.mixing import V as MIXED
 from stream_rnn.kernels.weeks import INPUTS as WEEK_INPUTS
 from stream_rnn.kernels.weeks import LEVEL_WORDS, READ_WEEKS, STEP_WORDS, read_weeks
 from stream_rnn.keys import KeySpace, Rows
@@ -87,6 +88,7 @@ class Experts:
             keyspace.table("readout", np.float64, 2 * n * R),
         )
         self._sizes = np.array(list(sizes.values()), np.int64)
+        self._at_mixtures = sizes["mixtures"]
         self._week_sizes = np.array([T, n], np.int64)
         self._read = compiled(read_weeks, READ_WEEKS, "the experts' kernels")
         self._mix = compiled(mix_block, MIX_BLOCK, "the experts' kernels")
@@ -120,6 +122,22 @@ class Experts:
                   self._sizes, *_where(self._tables), self.P, self.w, self._scratch, self.loss.tight, forecast,
                   share)  # fmt: skip
         return forecast, share
+
+    def shares(self, slot: int) -> Floats:
+        """The experts' shares in a key's forecasts as they are now, (outputs, experts)."""
+        T, n = self.features.targets, self.features.horizon
+        parts = self._tables[0].row(slot).reshape(T, -1)
+        mixtures = parts[:, self._at_mixtures : self._at_mixtures + n * MIXTURE].reshape(T * n, MIXTURE)
+        V, B, R = (mixtures[:, at : at + K] for at in (MIXED, MIXED + K, MIXED + 2 * K))
+        eta = np.minimum(np.sqrt(math.log(K + 1) / (V + 1e-12)), 1 / (2 * B + 1e-12))
+        score = np.log(eta) + eta * R
+        share = np.exp(score - score.max(axis=1, keepdims=True))
+        return np.asarray(share / share.sum(axis=1, keepdims=True))
+
+    @property
+    def tails(self) -> dict[str, int]:
+        """Words that one more unit of features adds to the end of a key's row, by table."""
+        return {"readout": 4 * self.features.horizon}
 
     def shared_arrays(self) -> dict[str, NDArray[Any]]:
         """Live views of all that is not per key: the read-out's P and weights."""

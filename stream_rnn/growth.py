@@ -8,7 +8,7 @@ their length tells it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,10 +58,13 @@ def wider_shared(old: Learner, new: Learner) -> dict[str, Array]:
     return shared
 
 
-def wider_state(state: bytes, keyspace: KeySpace, learners: Sequence[Learner], units: int) -> bytes | None:
+def wider_state(
+    state: bytes, keyspace: KeySpace, learners: Sequence[Learner], units: int, tails: Mapping[str, int] | None = None
+) -> bytes | None:
     """A key's state from when there was room for fewer units, as today's tables take it; None: it is no such state.
 
-    `learners` in the order of their tables, whose names begin with "learner".
+    `learners` in the order of their tables, whose names begin with "learner". `tails`: words a unit of other tables,
+    whose rows get zeros at their end.
     """
     owners = dict(zip([name for name in keyspace.tables if name.startswith("learner")], learners, strict=True))
     for before in range(0, units, UNITS):
@@ -69,6 +72,8 @@ def wider_state(state: bytes, keyspace: KeySpace, learners: Sequence[Learner], u
         words["features"] -= FEATURE_WORDS * (max(1, units) - max(1, before))
         for name, learner in owners.items():
             words[name] -= learner.window * 2 * (units - before)
+        for name, each in (tails or {}).items():
+            words[name] -= each * (units - before)
         if sum(words[name] * table.dtype.itemsize for name, table in keyspace.tables.items()) == len(state):
             break
     else:

@@ -11,8 +11,8 @@ whatever the stream does; the formulas are in kernels/intervals.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,9 +63,9 @@ def levels_of(given: Sequence[float]) -> tuple[float, ...]:
     Traceback (most recent call last):
     stream_rnn.errors.ConfigError: intervals = [90]: a level is a number between 0 and 1, 0.9 for example
     """
-    levels = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+    levels: tuple[Any, ...] = tuple(given) if isinstance(given, (list, tuple)) else (given,)
     for level in levels:
-        if isinstance(level, bool) or not isinstance(level, Real) or not 0 < level < 1:
+        if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
             raise ConfigError(f"intervals = {given!r}: a level is a number between 0 and 1, 0.9 for example")
     if len(set(levels)) < len(levels) or len(levels) > LEVELS:
         raise ConfigError(f"intervals = {given!r}: give each level once, and at most {LEVELS} of them")

@@ -2,16 +2,18 @@
 
 On an event of key q: `predicted` is q's newest forecast, bit for bit; the values label q's earlier steps and the
 update runs; the features enter the network; `forecast` is for the expected time of q's next event. A block goes
-through in four passes, each in the order of the events, so that its cut never shows:
+through in a few passes, each in the order of the events, so that its cut never shows:
 
-    events → fields → columns → features → X, labels → learner → ŷ → base + scale · ŷ → predictions
+    events → fields → columns → features → X, labels → learner → ŷ → (experts) → forecasts → intervals → predictions
+
+kind="mixture", the default, mixes the network with experts (experts.py) that carry the forecast while it is new, or
+where there is nothing for it to find. kind="rnn" is the network alone: base + scale · ŷ.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from itertools import repeat
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +21,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_rnn import blob, growth
+from stream_rnn.answers import Answers
 from stream_rnn.errors import ConfigError, InputError, StateMismatch
+from stream_rnn.experts import NAMES, Experts, loss_of
 from stream_rnn.features import Features, Floats, Inputs, forecasts
 from stream_rnn.fields import Block, Fields, names_of
+from stream_rnn.intervals import Intervals, levels_of
 from stream_rnn.keys import Int64s, KeySpace
 from stream_rnn.learner import Learner
 from stream_rnn.records import BadEvent, Event, Key, Prediction
 
-KINDS = ("rnn",)
-LOSSES = ("huber", "squared")
+KINDS = ("mixture", "rnn")
+CELLS = {"mixture": "lstm", "rnn": "gru"}  # unless one is named; in the mixture an LSTM's error is 1 % below a GRU's
+LEVELS = {"mixture": (0.5, 0.9), "rnn": ()}  # of the intervals, unless they are named
+LOSSES = {  # what they are for a network alone: the learner's loss, and its delta
+    "huber": ("huber", 1.0), "mae": ("huber", 0.05), "mse": ("squared", 1.0), "squared": ("squared", 1.0),
+}  # fmt: skip
 _FORMAT = "forecaster/1"
-LIVE = ("lr", "clip")  # settings that may change while it runs
+LIVE = ("lr", "clip", "intervals", "show_experts")  # settings that may change while it runs
 
 
 class Forecaster:
@@ -38,6 +47,9 @@ class Forecaster:
     target: the field to forecast, or several. key: the field(s) that tell series apart. time: the field with the
     event's time. features: fields to learn from besides (None: every numeric one but `ignore`, up to max_features).
     horizon: how many events ahead. Every k1 events of a key the network learns from the newest k2.
+
+    loss: "mae", "mse" (or "squared"), or what is between them, "huber". intervals: the levels between whose bounds
+    coming values are to be, up to four; a mixture's are 0.5 and 0.9. show_experts: predictions say who carries them.
 
     >>> model = Forecaster("temperature", key="room", time="at")
     >>> p = model.step({"room": "hall", "at": "2024-05-01T10:00", "temperature": 20.5})
@@ -53,8 +65,8 @@ class Forecaster:
         time: str | None = None,
         features: Sequence[str] | None = None,
         horizon: int = 1,
-        kind: str = "rnn",
-        cell: str = "gru",
+        kind: str = "mixture",
+        cell: str | None = None,
         hidden: int = 32,
         k1: int = 1,
         k2: int = 16,
@@ -65,6 +77,8 @@ class Forecaster:
         seed: int = 0,
         max_features: int = 32,
         ignore: Sequence[str] = (),
+        intervals: Sequence[float] | None = None,
+        show_experts: bool = False,
     ) -> None:
         self.targets = names_of("target", target, empty=False)
         _among("kind", kind, KINDS)
@@ -83,9 +97,11 @@ class Forecaster:
                               "knows already; leave it out")  # fmt: skip
         self.settings: dict[str, Any] = {
             "target": _plain(target), "key": _plain(key), "time": time, "features": _plain(features),
-            "horizon": horizon, "kind": kind, "cell": cell, "hidden": hidden, "k1": k1, "k2": k2, "lr": lr,
-            "loss": loss, "optimizer": optimizer, "clip": clip, "seed": seed, "max_features": max_features,
+            "horizon": horizon, "kind": kind, "cell": cell or CELLS[kind], "hidden": hidden, "k1": k1, "k2": k2,
+            "lr": lr, "loss": loss, "optimizer": optimizer, "clip": clip, "seed": seed, "max_features": max_features,
             "ignore": list(names_of("ignore", ignore)),
+            "intervals": list(levels_of(LEVELS[kind] if intervals is None else intervals)),
+            "show_experts": _is_flag("show_experts", show_experts),
         }  # fmt: skip
         self.horizon = horizon
         self.fields = Fields(self.targets, keys, time, named, max_features, self.settings["ignore"])
@@ -96,12 +112,21 @@ class Forecaster:
     def _build(self, units: int) -> None:
         """Make the tables and the network for so many units of features, all at their start."""
         s = self.settings
-        self.features = Features(len(self.targets), self.horizon, units, self.keyspace, bool(self.fields.key))
+        T, keyed = len(self.targets), bool(self.fields.key)
+        self.features = Features(T, self.horizon, units, self.keyspace, keyed)
+        self.experts: Experts | None = None
+        (network, delta), lead = LOSSES[s["loss"]], 0
+        if s["kind"] == "mixture":
+            loss = loss_of(s["loss"])
+            self.experts = Experts(self.features, s["hidden"], loss, self.keyspace)
+            network, delta, lead = loss.network, loss.delta, self.experts.lead
         self.learner = Learner(
-            self.features.inputs, self.features.outputs, cell=s["cell"], hidden=s["hidden"], k1=s["k1"], k2=s["k2"],
-            horizon=self.horizon, loss=s["loss"], optimizer=s["optimizer"], lr=s["lr"], clip=s["clip"], seed=s["seed"],
-            zero_head=True, keyspace=self.keyspace,
+            lead + self.features.inputs, self.features.outputs, cell=s["cell"], hidden=s["hidden"], k1=s["k1"],
+            k2=s["k2"], horizon=self.horizon, loss=network, delta=delta, optimizer=s["optimizer"], lr=s["lr"],
+            clip=s["clip"], seed=s["seed"], zero_head=True, keyspace=self.keyspace,
         )  # fmt: skip
+        self.intervals = Intervals(T, self.horizon, s["intervals"], self.keyspace)
+        self.answers = Answers(self.targets, self.horizon, NAMES)
 
     # Events -------------------------------------------------------------------------------------------
 
@@ -130,31 +155,33 @@ class Forecaster:
         keys, time, values = block.keys[start:stop], block.time[start:stop], block.values[start:stop]
         slots = self.features.enter(keys)
         inputs = self.features.read(slots, time, values, *self.fields.layout())
-        forecast = self._forecast(slots, inputs)
+        forecast, shares = self._forecast(slots, time, values, inputs)
         predicted = self.features.settle(slots, forecast)
-        return self._predictions(keys, time, values, inputs, predicted, forecast)
-
-    def _forecast(self, slots: Int64s, inputs: Inputs) -> Floats:
-        """Learn from a block and forecast after each event, (n, outputs)."""
-        y = self.learner.advance_many(inputs.X, inputs.labels, lags=self.features.lags, slots=slots)
-        return forecasts(inputs.base, inputs.scale, y)
-
-    def _predictions(self, keys: list[Key], time: Floats, values: Floats, inputs: Inputs, predicted: Floats,
-                     forecast: Floats) -> list[Prediction]:  # fmt: skip
+        half, told = None, None
+        if levels := self.intervals.levels:
+            half, told = self.intervals.track(slots, values, forecast, self.features.unit(inputs), inputs.step)
         actual = np.ascontiguousarray(values[:, : len(self.targets)])
-        shown = forecast if self.horizon == 1 else forecast.reshape(len(keys), len(self.targets), self.horizon)
-        each = (
-            keys, _listed(time), repeat(None), inputs.step.tolist(), self._named(predicted), self._named(actual),
-            self._named(actual - predicted), self._named(shown), _listed(inputs.expected),
-        )  # fmt: skip
-        return list(map(Prediction, *each))
+        return self.answers.predictions(keys, time, inputs.step, predicted, actual, forecast, inputs.expected, levels,
+                                        half, told, shares)  # fmt: skip
 
-    def _named(self, numbers: Floats) -> list[Any]:
-        """Rows for people: a number (None: none yet), or a list of them, or a dict of those by target."""
-        if len(self.targets) == 1:
-            return _listed(numbers[:, 0])
-        columns = [_listed(numbers[:, j]) for j in range(len(self.targets))]
-        return [dict(zip(self.targets, row, strict=True)) for row in zip(*columns, strict=True)]
+    def _forecast(self, slots: Int64s, time: Floats, values: Floats, inputs: Inputs) -> tuple[Floats, Floats | None]:
+        """Learn from a block and forecast after each event, (n, outputs); and the experts' shares, if to be shown."""
+        lags = self.features.lags
+        if self.experts is None:
+            y = self.learner.advance_many(inputs.X, inputs.labels, lags=lags, slots=slots)
+            return forecasts(inputs.base, inputs.scale, y), None
+        X, usual = self.experts.read(slots, time, values, inputs)
+        y, hidden = self.learner.advance_many(X, inputs.labels, lags=lags, slots=slots, return_hidden=True)
+        shown = self.settings["show_experts"]
+        forecast, shares = self.experts.mix(slots, values, X, usual, inputs, y, hidden, shown)
+        return forecast, shares if shown else None
+
+    def experts_of(self, key: Key) -> Any:
+        """Who carries a key's forecasts now, as a Prediction's `experts`; None without a mixture or such a key."""
+        slot = self.keyspace.find(key)
+        if self.experts is None or slot < 0:
+            return None
+        return self.answers.shares(self.experts.shares(slot)[None])[0]
 
     # Features that turn up later ----------------------------------------------------------------------
 
@@ -172,12 +199,15 @@ class Forecaster:
             self.keyspace.tables.clear()
             self._build(units)
             return
-        old = self.learner
+        learner, experts = self.learner, self.experts
         growth.replace_tables(self.keyspace, lambda: self._build(units))
-        self.learner.load_shared(growth.wider_shared(old, self.learner))
+        self.learner.load_shared(growth.wider_shared(learner, self.learner))
+        if experts is not None and self.experts is not None:
+            self.experts.take_over(experts)
 
     def _adapt(self, state: bytes) -> bytes | None:
-        return growth.wider_state(state, self.keyspace, [self.learner], self.features.units)
+        return growth.wider_state(state, self.keyspace, [self.learner], self.features.units,
+                                  {} if self.experts is None else self.experts.tails)  # fmt: skip
 
     # State --------------------------------------------------------------------------------------------
 
@@ -188,17 +218,25 @@ class Forecaster:
         return self.learner.counters | {"bad": f.bad, "masked": f.masked, "over_limit": f.over_limit}
 
     def set_live(self, name: str, value: Any) -> None:
-        """Change lr or clip while learning."""
+        """Change lr, clip, the levels of intervals or whether experts are shown, while learning."""
         _among("the setting", name, LIVE)
-        if name == "lr":
-            _is_rate(value)
-        setattr(self.learner, name, value)
+        if name == "intervals":
+            self.intervals.levels = levels_of(value)
+            value = list(self.intervals.levels)
+        elif name == "show_experts":
+            _is_flag(name, value)
+        else:
+            if name == "lr":
+                _is_rate(value)
+            setattr(self.learner, name, value)
         self.settings[name] = value
 
     def shared_arrays(self) -> dict[str, NDArray[Any]]:
         """All state that is not per key."""
-        learner = {f"learner.{name}": array for name, array in self.learner.shared_arrays().items()}
-        return learner | {"fields": self.fields.pack(), "units": np.array([self.features.units], np.int64)}
+        arrays = {f"learner.{name}": array for name, array in self.learner.shared_arrays().items()}
+        if self.experts is not None:
+            arrays |= {f"experts.{name}": array for name, array in self.experts.shared_arrays().items()}
+        return arrays | {"fields": self.fields.pack(), "units": np.array([self.features.units], np.int64)}
 
     def load_shared(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Take up what `shared_arrays` gave, before any key's rows."""
@@ -212,8 +250,9 @@ class Forecaster:
             self.keyspace.tables.clear()
             self.keyspace.keys.clear()
             self._build(units)
-        prefix = "learner."
-        self.learner.load_shared({n[len(prefix) :]: a for n, a in arrays.items() if n.startswith(prefix)})
+        self.learner.load_shared(_under("learner.", arrays))
+        if self.experts is not None:
+            self.experts.load_shared(_under("experts.", arrays))
         self.fields.unpack(arrays["fields"])
 
     def to_bytes(self) -> bytes:
@@ -256,13 +295,9 @@ class Forecaster:
         return f"Forecaster({', '.join(self.targets)}; {len(self.keyspace)} keys, {self.learner!r})"
 
 
-def _listed(numbers: Floats) -> list[Any]:
-    """As a list, None for NaN; a row of several is a list, or None where all are."""
-    missing = np.isnan(numbers)
-    if not missing.any():
-        return numbers.tolist()  # type: ignore[no-any-return]
-    none: Any = missing if numbers.ndim == 1 else missing.all(axis=1)
-    return [None if m else x for m, x in zip(none.tolist(), numbers.tolist(), strict=True)]
+def _under(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The arrays whose name has the prefix, without it."""
+    return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _plain(names: Any) -> Any:
@@ -270,7 +305,7 @@ def _plain(names: Any) -> Any:
     return names if names is None or isinstance(names, str) else list(names)
 
 
-def _among(what: str, value: Any, choices: Sequence[str]) -> None:
+def _among(what: str, value: Any, choices: Collection[str]) -> None:
     if value not in choices:
         raise ConfigError(f"{what} = {value!r}: it must be one of {', '.join(map(repr, choices))}")
 
@@ -278,6 +313,12 @@ def _among(what: str, value: Any, choices: Sequence[str]) -> None:
 def _is_rate(lr: Any) -> None:
     if isinstance(lr, bool) or not isinstance(lr, (int, float)):
         raise ConfigError(f"lr = {lr!r}: a Forecaster's learning rate is a number, 0.001 for example")
+
+
+def _is_flag(what: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{what} = {value!r}: it must be True or False")
+    return value
 
 
 def _at_least(what: str, value: Any, least: int) -> None:
