@@ -51,19 +51,25 @@ class Event(Section, frozen=True):
 
 
 class Model(Section, frozen=True):
-    """The network and how it learns."""
+    """The model and how it learns."""
 
-    kind: Annotated[Literal["rnn"], "the model"] = "rnn"
-    cell: Annotated[Literal["gru", "lstm", "elman"], "recurrent cell"] = "gru"
+    kind: Annotated[Literal["mixture", "rnn"], "experts around a network, or the network alone"] = "mixture"
+    cell: Annotated[Literal["gru", "lstm", "elman"] | None, "recurrent cell; unset: lstm in a mixture, else gru"] = None
     hidden: Annotated[int, Meta(ge=1, le=4096), "recurrent units; the time an event takes grows with its square"] = 32
     k1: Annotated[int, Meta(ge=1), "events of a key between updates; fewer learn faster and cost more"] = 1
     k2: Annotated[int, Meta(ge=1), "events that an update looks back; time and memory grow with it"] = 16
     lr: Annotated[float, LIVE, Meta(gt=0), "learning rate"] = 1e-3
-    loss: Annotated[Literal["huber", "squared"], "what is minimised"] = "huber"
+    loss: Annotated[
+        Literal["huber", "mae", "mse", "squared"], "what is minimised; mae cares least about rare large errors, mse most"
+    ] = "huber"
     optimizer: Annotated[Literal["adam", "adamw", "sgd"], "how"] = "adam"
     clip: Annotated[float, LIVE, Meta(gt=0), "largest norm of a gradient"] = 1.0
     seed: Annotated[int, Meta(ge=0), "of the first weights"] = 0
     max_features: Annotated[int, Meta(ge=0), "unnamed features learnt from; further ones are counted"] = 32
+    intervals: Annotated[
+        tuple[float, ...] | None, LIVE, "levels of intervals; unset: 0.5 and 0.9 in a mixture"
+    ] = None
+    show_experts: Annotated[bool, LIVE, "experts' shares with every prediction"] = False
 
 
 class State(Section, frozen=True):

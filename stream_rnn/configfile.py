@@ -276,7 +276,8 @@ def _type_name(hint: Any) -> str:
     for mark, name in ((DURATION, "duration"), (SIZE, "size"), (NAMES, "name or list of names")):
         if mark in marks:
             return name
-    names = {str: "text", int: "integer", float: "number", bool: "true or false", units.Secret: "secret text"}
+    names = {str: "text", int: "integer", float: "number", bool: "true or false", units.Secret: "secret text",
+             tuple[float, ...]: "list of numbers"}  # fmt: skip
     parts = []
     for kind in _alternatives(hint):
         if typing.get_origin(kind) is Literal:

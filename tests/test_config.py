@@ -110,7 +110,7 @@ def test_defaults(tmp_path):
     assert c.state == config.State()
     assert (c.state.commit_interval, c.state.checkpoint_interval, c.state.retain) == (0.1, 30.0, 3)
     assert (c.state.on_missing, c.state.on_gap, c.event.on_error) == ("replay", "stop", "dead_letter")
-    assert (c.model.k1, c.model.k2, c.model.hidden, c.model.cell) == (1, 16, 32, "gru")
+    assert (c.model.kind, c.model.k1, c.model.k2, c.model.hidden) == ("mixture", 1, 16, 32)
     assert c.event.features is None
     assert c.dead_letter is None
 
