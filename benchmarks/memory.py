@@ -1,0 +1,76 @@
+"""How far back does it remember, and what does k2 buy? Error against k2 where a value is to be recalled.
+
+A cue comes with a number in -1 … 1, distracting numbers follow, and after a gap the number is asked for.
+
+    python benchmarks/memory.py [--quick]
+
+Prints mean absolute error over the last fifth of the stream, relative to guessing the labels' mean, for each k2; a
+gradient that does not reach the cue cannot learn to keep it. Bar: at a gap of 40, k2 = 64 at least 30 % below k2 = 8.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_rnn import Learner
+
+GAPS = (10, 40, 100, 200)
+WINDOWS = (8, 16, 32, 64, 128, 256)
+Floats = NDArray[np.float32]
+
+
+def recall(gap: int, episodes: int, seed: int) -> tuple[Floats, Floats]:
+    """Inputs (number, cue, question) and labels, NaN but at the question; X (n, 3), Y (n,)."""
+    rng = np.random.default_rng(seed)
+    length = gap + 1
+    X = np.zeros((episodes, length, 3), np.float32)
+    X[:, :, 0] = rng.uniform(-1, 1, (episodes, length))
+    X[:, 0, 1] = 1
+    X[:, gap, 2] = 1
+    Y = np.full((episodes, length), np.nan, np.float32)
+    Y[:, gap] = X[:, 0, 0]
+    return X.reshape(-1, 3), Y.ravel()
+
+
+def patient(learner: Learner, longest: int, seed: int) -> None:
+    """Start the update gates half open for 1 … `longest` steps (chrono initialisation, Tallec & Ollivier 2018)."""
+    H = learner.hidden
+    bias = learner.parameters["bias_ih"]
+    bias[H : 2 * H] = np.log(np.random.default_rng(seed).uniform(1, longest, H))
+    learner.load_parameters({"bias_ih": bias})
+
+
+def relative_error(gap: int, k2: int, episodes: int, seed: int) -> float:
+    """Mean absolute error of the last fifth over that of guessing 0."""
+    X, Y = recall(gap, episodes, seed)
+    learner = Learner(3, hidden=32, cell="gru", k1=1, k2=k2, lr=3e-3, loss="huber", seed=seed)
+    patient(learner, 2 * gap, seed)
+    y_hat = learner.step_many(X, Y)[:, 0]
+    asked = np.flatnonzero(~np.isnan(Y))[-episodes // 5 :]
+    return float(np.abs(y_hat[asked] - Y[asked]).mean() / np.abs(Y[asked]).mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="gaps of 10 and 40, one seed")
+    parser.add_argument("--episodes", type=int, default=12_000)
+    args = parser.parse_args()
+    gaps, seeds = (GAPS[:2], 1) if args.quick else (GAPS, 3)
+    print("recall after a gap: error / that of guessing, median of seeds (1 = nothing learnt)")
+    print("  gap  " + "".join(f"k2 = {k2:<5}" for k2 in WINDOWS))
+    for gap in gaps:
+        start, row = time.perf_counter(), []
+        for k2 in WINDOWS:
+            row.append(float(np.median([relative_error(gap, k2, args.episodes, s) for s in range(seeds)])))
+        print(f"{gap:5}  " + "".join(f"{r:<10.3f}" for r in row) + f"{time.perf_counter() - start:5.1f} s", flush=True)
+        if gap == 40:
+            gain = 1 - row[WINDOWS.index(64)] / row[WINDOWS.index(8)]
+            print(f"       at a gap of 40, k2 = 64 is {gain:.0%} below k2 = 8   ≥ 30 % {'ok' if gain >= 0.3 else 'MISS'}")
+
+
+if __name__ == "__main__":
+    main()
