@@ -76,6 +76,7 @@ class Experts:
         sizes = layout(T, n, R, hidden, loss.mixing)
         self.P = identity(R)
         self.w = np.zeros((T * n, R))
+        self.left_out = np.zeros(K, np.int64)  # for an ablation: not 0 where an expert is to have no share
         self._scratch = np.zeros(3 * R + 2 * K + T * n)
         nan_levels = np.full(T * LEVEL_WORDS, np.nan)
         self._weeks = (
@@ -119,8 +120,8 @@ class Experts:
         forecast = np.empty(y.shape)
         share = np.empty((len(slots) if shares else 0, y.shape[1], K))
         self._mix(slots, values, X, inputs.labels, inputs.base, inputs.scale, inputs.step, usual, y, hidden,
-                  self._sizes, *_where(self._tables), self.P, self.w, self._scratch, self.loss.tight, forecast,
-                  share)  # fmt: skip
+                  self._sizes, *_where(self._tables), self.P, self.w, self._scratch, self.loss.tight, self.left_out,
+                  forecast, share)  # fmt: skip
         return forecast, share
 
     def shares(self, slot: int) -> Floats:

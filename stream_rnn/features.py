@@ -2,7 +2,8 @@
 
 Per key and series, from what is known up to and including an event: the last value L, a running mean M and
 standard deviation S (half-life 500 values), and D, the running root mean square of its steps, at most 5 times a
-typical recent step, so that one jump or a sensor in other units does not blind it for thousands of events.
+typical recent step (a mean of √|step| that no single step moves far), so that neither one jump, be it by 1e12, nor a
+sensor in other units blinds it for thousands of events.
 Times of day have a profile: for each half-hour of a weekday and of a weekend day the usual step and level there
 (running means), and the newest level there on any day. With a horizon above 1 a half-hour's level enters when the
 next half-hour begins, so that what a regression learns with was known when its step was made.

@@ -34,7 +34,10 @@ class Series:
             step = y - self.values[-1]
             self.square += max(1 / len(self.values), RATE) * (step**2 - self.square)
             if step:
-                self.typical += max(1 / len(self.values), FAST) * (math.sqrt(abs(step)) - self.typical)
+                root = math.sqrt(abs(step))
+                if len(self.values) > 19 and self.typical > 0:
+                    root = min(root, 8 * self.typical)
+                self.typical += max(1 / len(self.values), FAST) * (root - self.typical)
             self.square = min(self.square, (5 * self.typical**2) ** 2)
         self.values.append(y)
         rate = max(1 / len(self.values), RATE)

@@ -102,14 +102,14 @@ def _inputs(f, x, W, p, j, T, D):
 @kernel
 def mix_block(
     slots, values, X, labels, base, scale, step, usual, y, hidden, sizes, expert_bases, expert_place, said_bases,
-    said_place, readout_bases, readout_place, P_, w, scratch, tight, forecast, shares,
+    said_place, readout_bases, readout_place, P_, w, scratch, tight, left_out, forecast, shares,
 ):  # fmt: skip
     """Take n events through (n, …): learn from their values, forecast (n, outputs), tell the experts' shares.
 
     X (n, week's inputs, then the features'), labels, base, scale and step are Features.read's, usual is of weeks.py,
     y (n, outputs) and hidden (n, H) the network's; sizes as `layout` has them. P_ and w (outputs, R): the read-out's.
     scratch (3 R + 2 K + outputs); R is more than F. tight: the largest error, in D, that a regression learns from.
-    shares (n, outputs, K), or of no events: not asked.
+    left_out (K,): not 0 for experts that have no share. shares (n, outputs, K), or of no events: not asked.
     """
     T, n, F, R, H, loss, at_w_short, at_P_long, at_w_long, at_made, made, at_mixtures, part = sizes
     k_long = F_LONG + F
@@ -222,7 +222,7 @@ def mix_block(
                 from_base, per_y = (base[e, o] - L) / unit, scale[e, o] / unit
                 z[NET] = within(from_base + per_y * within(_or_0(np.float64(y[e, o])), REACH), REACH)
                 z[READOUT] = within(from_base + per_y * of_readout[o], REACH)
-                weights(ahead(p, at_mixtures + i * MIXTURE), K, share)
+                weights(ahead(p, at_mixtures + i * MIXTURE), K, left_out, share)
                 mixed = 0.0
                 said = ahead(told, ((j * n + here) * n + i) * (K + 1))
                 for a in range(K):
@@ -236,5 +236,5 @@ def mix_block(
 
 
 _I, _F, _FF, _FFF, _f = int64[::1], float64[::1], float64[:, ::1], float64[:, :, ::1], float32[:, ::1]
-MIX_BLOCK = void(_I, _FF, _f, _f, _FF, _FF, _I, _FFF, _f, _f, _I, _I, _I, _I, _I, _I, _I, _F, _FF, _F, float64, _FF,
-                 _FFF)  # fmt: skip
+MIX_BLOCK = void(_I, _FF, _f, _f, _FF, _FF, _I, _FFF, _f, _f, _I, _I, _I, _I, _I, _I, _I, _F, _FF, _F, float64, _I,
+                 _FF, _FFF)  # fmt: skip

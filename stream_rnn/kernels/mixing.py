@@ -37,16 +37,17 @@ def _rate(v, b, K):
 
 
 @inner
-def weights(m, K, w):
-    """Write w (K,), of sum 1."""
+def weights(m, K, left_out, w):
+    """Write w (K,), of sum 1; an expert that is left out (not 0) has none."""
     top = -math.inf
     for a in range(K):
         eta = _rate(m[V + a], m[V + K + a], K)
         w[a] = math.log(eta) + eta * m[V + 2 * K + a]
-        top = max(top, w[a])
+        if left_out[a] == 0:
+            top = max(top, w[a])
     total = 0.0
     for a in range(K):
-        w[a] = math.exp(w[a] - top)
+        w[a] = math.exp(w[a] - top) if left_out[a] == 0 else 0.0
         total += w[a]
     for a in range(K):
         w[a] /= total

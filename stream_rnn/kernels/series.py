@@ -20,6 +20,7 @@ SHARE = 0.5  # of a network's correction, more than one step ahead
 REACH = 10.0  # of a label and of a forecast, in D
 RATE = 1.0 - 0.5 ** (1.0 / 500.0)  # of running means, once they are warm
 FAST_RATE = 1.0 - 0.5 ** (1.0 / 60.0)  # of the typical step
+JUMP, SETTLED = 8.0, 20.0  # of what one step counts, in typical ones of √|step|, once so many values are there
 CAP = 5.0  # of D, in typical steps
 SMALLEST = 1e-150  # of a scale; a value of 1e30 over it is still finite
 FORGET = 0.999  # of the regressions
@@ -87,7 +88,10 @@ def _moments(p, o, y):
         move = y - p[o + HISTORY]
         p[o + STEPS] += max(1.0 / (count - 1.0), RATE) * (move * move - p[o + STEPS])
         if move != 0.0:
-            p[o + TYPICAL] += max(1.0 / (count - 1.0), FAST_RATE) * (math.sqrt(abs(move)) - p[o + TYPICAL])
+            root = math.sqrt(abs(move))
+            if count > SETTLED and p[o + TYPICAL] > 0.0:
+                root = min(root, JUMP * p[o + TYPICAL])
+            p[o + TYPICAL] += max(1.0 / (count - 1.0), FAST_RATE) * (root - p[o + TYPICAL])
         p[o + STEPS] = min(p[o + STEPS], (CAP * p[o + TYPICAL] * p[o + TYPICAL]) ** 2)
     rate = max(1.0 / count, RATE)
     off = y - p[o + MEAN]
