@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from stream_rnn import phases
 from stream_rnn.connectors import identity
 from stream_rnn.connectors.identity import HEAD_BYTES, Identity
 from stream_rnn.connectors.lines import CHUNK_BYTES, LineCutter
@@ -150,6 +151,7 @@ class FollowedLines:
         if not self._cutter.empty:  # a torn last line that nobody will complete
             return True
         path, inode = moved
+        phases.enter("rotation")
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         if os.fstat(fd).st_ino != inode:  # rotated again just now: look afresh
             os.close(fd)
@@ -174,8 +176,10 @@ class FollowedLines:
         return bool(data)
 
     def _rewritten(self, found: str) -> str:
-        return (f"{self._path} {found}: it was truncated or rewritten in place, which loses lines. Rotate it by rename "
-                "(logrotate: `create`, not `copytruncate`), and begin with a new state or the file as it was")
+        return (
+            f"{self._path} {found}: it was truncated or rewritten in place, which loses lines. Rotate it by rename "
+            "(logrotate: `create`, not `copytruncate`), and begin with a new state or the file as it was"
+        )
 
     def _successor(self) -> tuple[Path, int] | None:
         """Path and inode of the file that came after the open one, if that was rotated away."""
@@ -194,8 +198,10 @@ class FollowedLines:
             if any(known.is_open_as(fd) for known in self._files.values()):
                 continue
             if path.suffix in _PACKED:
-                raise SourceError(f"{path} was packed before it was read; let the rotation delay packing "
-                                  "(logrotate: `delaycompress`), unpack it, and start again")
+                raise SourceError(
+                    f"{path} was packed before it was read; let the rotation delay packing "
+                    "(logrotate: `delaycompress`), unpack it, and start again"
+                )
             between.append((info.st_mtime_ns, path, info.st_ino))
         return min(between)[1:] if between else (self._path, current.st_ino)
 

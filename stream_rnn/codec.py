@@ -86,7 +86,7 @@ class Codec:
                                     "too_large")
                 event = self._decode(value, record)
             elif value.__class__ is dict:
-                event = self._typed(value)
+                event = self.event(value)
             elif value is None:
                 return BadEvent("the record has no value (a tombstone)", "parse")
             else:
@@ -135,7 +135,7 @@ class Codec:
         return decode_named
 
     def _msgpack(self, value: bytes, record: Record) -> Event:
-        return self._typed(msgspec.msgpack.decode(value))
+        return self.event(msgspec.msgpack.decode(value))
 
     def _csv(self, value: bytes, record: Record) -> Event:
         delimiter, width, wanted = self._csv_plan(record)
@@ -154,7 +154,9 @@ class Codec:
         headers = records[0].headers
         if len(values) < len(records) or not all(r.headers is headers for r in records):
             return None
-        if self._key or self._timestamp or (self.max_bytes is not None and max(map(len, values)) > self.max_bytes):
+        if self.max_bytes is not None and max(map(len, values)) > self.max_bytes:
+            return None
+        if (self._key or self._timestamp) and any(r.key is not None or r.timestamp_ms is not None for r in records):
             return None
         try:
             plan = self._csv_plan(records[0])
@@ -178,8 +180,8 @@ class Codec:
             self._plan, self._header = (delimiter, len(names), wanted), line
         return self._plan
 
-    def _typed(self, value: Any) -> Event:
-        """An event from a typed row (Parquet, memory, msgpack)."""
+    def event(self, value: Any) -> Event:
+        """An event from a typed row (Parquet, memory, msgpack, what a transform gives back): flat, plain values."""
         event = self._pick(value)
         for name, v in event.items():
             if v.__class__ not in _PLAIN:

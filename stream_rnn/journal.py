@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from stream_rnn import phases
 from stream_rnn.connectors import Log
 from stream_rnn.database import Database
 from stream_rnn.errors import RecoveryError, StateDamaged
@@ -115,6 +116,7 @@ class JournalLog:
             record.at, record.resume_at = (n,), (n + 1,)
         with self._file.transaction() as db:
             db.executemany("INSERT INTO journal VALUES(?, ?, ?)", rows)
+            phases.enter("journal")
         self._end += len(records)
 
     def _replay(self, limit: int) -> list[Record]:

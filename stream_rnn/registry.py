@@ -48,6 +48,10 @@ def source(name: str, settings: Any, context: Context) -> Any:
         from stream_rnn.connectors.stdio import StdinSource
 
         return StdinSource(format=context.format or "json", delimiter=context.delimiter)
+    if name == "kafka":
+        from stream_rnn.connectors import kafka
+
+        return kafka.source(settings, context)
     if name == "memory":
         raise ConfigError('source.type = "memory" is for Python: Engine(MemorySource(events), …)')
     return _load("sources", name)(settings, context)
@@ -63,6 +67,10 @@ def sink(name: str, settings: Any, context: Context) -> Any:
         from stream_rnn.connectors.stdio import StdoutSink
 
         return StdoutSink()
+    if name == "kafka":
+        from stream_rnn.connectors import kafka
+
+        return kafka.sink(settings, context)
     if name == "memory":
         raise ConfigError(f'{context.role}.type = "memory" is for Python: Engine(…, sink=MemorySink())')
     return _load("sinks", name)(settings, context)

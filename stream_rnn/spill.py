@@ -14,6 +14,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_rnn import phases
 from stream_rnn.keys import KeySpace
 from stream_rnn.records import Key
 from stream_rnn.store import KeyState, Store
@@ -90,7 +91,7 @@ class Spill:
         for key in keys:
             if key in self._keyspace.slots:
                 self._keyspace.forget(key)
-            elif not self._is_gone(key):
+            elif not self.is_gone(key):
                 self.away -= 1
             self._gone.add(key)
 
@@ -107,6 +108,7 @@ class Spill:
         excess = len(keyspace) - self._room() if self.full else 0
         if excess <= 0:
             return 0
+        phases.enter("spill")
         slots = np.fromiter(keyspace.slots.values(), np.int64, len(keyspace))
         slots = slots[keyspace.changed[slots] == 0]
         oldest = slots[np.argsort(keyspace.last_seen[slots], kind="stable")][:excess]
@@ -116,15 +118,17 @@ class Spill:
         self.spilled += len(oldest)
         return len(oldest)
 
-    def _is_gone(self, key: Key) -> bool:
+    def is_gone(self, key: Key) -> bool:
+        """Whether the store's row of a key, if there is one, is not to be used."""
         return key in self._gone or key in self._going
 
     def _room(self) -> int:
         return max(1, int(self.limit_bytes * _KEEP) // (self._keyspace.row_bytes + _BESIDES))
 
     def _recall(self, key: Key) -> bytes | None:
-        if not self.away or self._is_gone(key):
+        if not self.away or self.is_gone(key):
             return None
+        phases.enter("recall")
         state = self._store.recall(key)
         if state is not None:
             self.away -= 1

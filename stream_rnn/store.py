@@ -18,16 +18,17 @@ import sqlite3
 import struct
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 from numpy.typing import NDArray
 
+from stream_rnn import phases
 from stream_rnn.blob import pack_array, pack_key, unpack_array, unpack_key
 from stream_rnn.database import Database, move_aside, pack, unpack
-from stream_rnn.errors import StateBusy, StateDamaged, StateError
+from stream_rnn.errors import RecoveryError, StateBusy, StateDamaged, StateError
 from stream_rnn.records import Key, Position
 
 FORMAT = 1
@@ -104,7 +105,10 @@ class _Header(msgspec.Struct, kw_only=True):
 
 
 class Store:
-    """Opens (and takes) the file. A damaged one is put aside and begun anew; `damaged` says so."""
+    """Opens (and takes) the file. A damaged one is put aside and begun anew; `damaged` says so.
+
+    `new`: there was no file.
+    """
 
     def __init__(self, path: str | os.PathLike[str], *, retain: int = 3, write: bool = True) -> None:
         self.path = Path(path)
@@ -113,6 +117,7 @@ class Store:
         if not write and not self.path.exists():
             raise StateError(f"{self.path}: there is no state here")
         self._write = write
+        self.new = not self.path.exists() and not self._rebuilt.exists()
         self._open()
 
     def _open(self) -> None:
@@ -209,6 +214,7 @@ class Store:
                 "SELECT header FROM snapshots WHERE whole = 1 ORDER BY generation DESC LIMIT 1").fetchone()  # fmt: skip
             keys, crc_sum = (0, 0) if before is None else _counts(before[0])
             added, added_sum = _insert(db, generation, changed, gone)
+            phases.enter("rows")
             old, old_sum = db.execute(
                 "SELECT count(o.crc), coalesce(sum(o.crc), 0) FROM states n JOIN states o ON o.key = n.key AND "
                 "o.generation = (SELECT max(p.generation) FROM states p WHERE p.key = n.key AND p.generation < ?) "
@@ -248,12 +254,14 @@ class Store:
 
     # Restoring.
 
-    def newest(self) -> Snapshot | None:
+    def newest(self, behind: Callable[[Snapshot], str | None] | None = None) -> Snapshot | None:
         """The newest snapshot of which everything verifies; None if there is none. An owner drops what is newer.
 
+        `behind` says why one cannot be used all the same, if so; RecoveryError if that is said of all.
         A file in which anything at all is damaged is copied, as far as it verifies, into a new one.
         """
         wrong: list[str] = []
+        unusable: list[str] = []
         found = None
         try:
             self._file.check()
@@ -262,11 +270,18 @@ class Store:
         for generation in self._generations(wrong):
             try:
                 found = self._verified(generation)
-                break
             except StateBusy:
                 raise
             except StateError as e:
                 wrong.append(str(e))
+                continue
+            why = None if behind is None else behind(found)
+            if why is None:
+                break
+            unusable.append(why)
+            found = None
+        if found is None and unusable:
+            raise RecoveryError(unusable[0])
         if not self._write:
             return found
         if wrong:
@@ -274,6 +289,12 @@ class Store:
         elif found is not None:
             self._drop_newer(found.generation)
         return found
+
+    def oldest(self) -> Snapshot | None:
+        """The oldest snapshot that is still whole, without arrays: nothing before its positions is needed again."""
+        with self._file.reading() as db:
+            row = db.execute("SELECT header FROM snapshots WHERE whole = 1 ORDER BY generation LIMIT 1").fetchone()
+        return None if row is None else _snapshot(msgspec.msgpack.decode(row[0], type=_Header), {})
 
     def rows(self, generation: int) -> Iterator[KeyState]:
         """The key states of that snapshot, those that changed last first; StateDamaged at one that does not verify."""
@@ -308,6 +329,13 @@ class Store:
             raise StateDamaged(f"{self.path}: the state of key {key!r} is damaged: its checksum does not agree. "
                                "Start again: an older snapshot will be used")
         return state  # type: ignore[no-any-return]
+
+    def seen(self, key: Key) -> float | None:
+        """The event time of a key's last event, as its newest row has it."""
+        with self._file.reading() as db:
+            row = db.execute("SELECT seen FROM states WHERE key = ? ORDER BY generation DESC LIMIT 1",
+                             (pack_key(key),)).fetchone()  # fmt: skip
+        return None if row is None else row[0]
 
     def idle(self, before: float) -> list[Key]:
         """Keys whose newest row says that they were last seen before that event time."""

@@ -1,0 +1,217 @@
+"""The engine: a stream's logs to its outputs for ever, exactly once, a shard a log.
+
+    source ── Log ──▶ Shard ──▶ outputs       the way of an event: shard.py
+                        │
+                      store                   one database a shard, in one folder
+
+    Engine(FileSource("in.jsonl", follow=True), Forecaster("temperature", key="room"), FileSink("out.jsonl")).run()
+
+Shards share nothing: each has a model of its own, made like the one that was given, and a thread of its own (the
+kernels let the others run). The source says which logs are ours, now and later: a file is ours from the beginning,
+Kafka's partitions come and go.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from stream_rnn.codec import Codec
+from stream_rnn.connectors import Log, Sink, Source
+from stream_rnn.errors import ConfigError
+from stream_rnn.fields import names_of
+from stream_rnn.outputs import DEAD_LETTERS, PREDICTIONS
+from stream_rnn.shard import Model, Policy, Shard, Transform
+
+logger = logging.getLogger("stream_rnn.engine")
+
+_LOOK_S = 0.2  # how often it is seen that a shard has ended
+
+
+class Engine:
+    """`run` returns when the source has ended or `stop` was called; it raises what a shard could not get over.
+
+    model: made, and not used yet, or with what it has learnt elsewhere; where there is a state, that counts.
+    sink: for predictions (None: they go nowhere, the model only learns). dead_letter: for events that cannot be used
+    (None: into the state's folder). state: the folder. transform: event → event, or None to leave it out; it must
+    give the same for the same event. The other settings: `shard.Policy`, named as in a config's sections.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        model: Model,
+        sink: Sink | None,
+        dead_letter: Sink | None = None,
+        state: str | os.PathLike[str] = "state",
+        *,
+        codec: Callable[[], Codec] | None = None,
+        transform: Transform | None = None,
+        **policy: Any,
+    ) -> None:
+        unknown = policy.keys() - set(Policy.__struct_fields__)
+        if unknown:
+            raise ConfigError(f"Engine has no setting {unknown.pop()!r}; there are {', '.join(Policy.__struct_fields__)}")
+        self.source = source
+        self.folder = Path(state)
+        self.policy = Policy(**policy)
+        self.shards: list[Shard] = []
+        self._ended: list[Shard] = []
+        self._sinks = {PREDICTIONS: sink} if sink is not None else {}
+        if self.policy.on_error == "dead_letter":
+            self._sinks[DEAD_LETTERS] = dead_letter or _letters_beside(self.folder)
+        self._type: Any = type(model)
+        self._settings = dict(model.settings)
+        self._given: Any = model
+        fresh = not len(model.keyspace) and not model.keyspace.clock
+        self._raw: bytes | None = None if fresh else self._given.to_bytes()
+        self._live: dict[str, Any] = {}
+        self._codec = codec or (lambda: codec_for(source, self._settings))
+        self._transform = transform
+        self._lock = threading.RLock()
+        self._news = threading.Event()
+        self._stopping = False
+        self.joined = False  # the source has been asked
+
+    @property
+    def model(self) -> Model | None:
+        """The model of the only shard; None if there is none, or several."""
+        shards = self.shards or self._ended
+        return shards[0].model if len(shards) == 1 else None
+
+    @property
+    def models(self) -> dict[str, Model]:
+        """Each shard's model by the shard's name; to be looked at when the engine has stopped."""
+        return {s.name: s.model for s in [*self._ended, *self.shards] if s.model is not None}
+
+    def run(self) -> None:
+        """Follow the source to its end, or until stopped."""
+        try:
+            self.source.join(self)
+            self.joined = True
+            while not self._over():
+                self._news.wait(_LOOK_S)
+                self._news.clear()
+        finally:
+            self.stop()
+            for shard in self.shards:
+                shard.join()
+            self._reap()
+            self.source.close()
+        self._raise()
+
+    def stop(self) -> None:
+        """Finish the blocks, commit, make checkpoints; `run` returns then. From any thread, or a signal handler."""
+        self._stopping = True
+        for shard in list(self.shards):
+            shard.stop()
+        self._news.set()
+
+    def change(self, changes: dict[str, Any]) -> None:
+        """Change live settings ({"model.lr": 1e-4, "state.commit_interval": 0.5}) between two blocks."""
+        for name, value in changes.items():
+            field = name.partition(".")[2]
+            if field in Policy.__struct_fields__:
+                setattr(self.policy, field, value)
+            elif name.startswith("model."):
+                self._live[field] = value
+        for shard in list(self.shards):
+            shard.change(dict(changes))
+
+    def status(self) -> list[dict[str, Any]]:
+        """Each shard's place and counts, for people."""
+        return [shard.status() for shard in [*self._ended, *self.shards]]
+
+    def moved_within_s(self) -> float:
+        """How long ago the slowest shard last began a turn of its loop."""
+        now = time.monotonic()
+        return max((now - s.turned_at for s in list(self.shards) if s.state == "running"), default=0.0)
+
+    # The source's calls, from any thread
+
+    def assigned(self, logs: Sequence[Log]) -> None:
+        """Begin a shard for each."""
+        with self._lock:
+            for log in logs:
+                policy = copy.copy(self.policy)
+                shard = Shard(log, self._make_model, self._sinks, self.folder, policy, self._codec, self._transform)
+                self.shards.append(shard)
+                shard.start()
+                if self._stopping:
+                    shard.stop()
+
+    def revoked(self, logs: Sequence[Log]) -> None:
+        """Finish these, and write all that they have."""
+        self._let_go(logs, Shard.stop)
+
+    def lost(self, logs: Sequence[Log]) -> None:
+        """Leave these alone at once."""
+        self._let_go(logs, Shard.drop)
+
+    def _let_go(self, logs: Sequence[Log], how: Callable[[Shard], None]) -> None:
+        shards = [s for s in list(self.shards) if s.source_log in logs]
+        for shard in shards:
+            how(shard)
+        for shard in shards:
+            shard.join()
+            shard.state = "lost"
+        self._reap()
+
+    def _over(self) -> bool:
+        """Whether there is nothing more to do."""
+        self._reap()
+        if self._stopping or any(s.failure is not None for s in self._ended):
+            return True
+        return bool(self._ended) and not self.shards and all(s.state == "finished" for s in self._ended)
+
+    def _reap(self) -> None:
+        """Put aside the shards that have ended."""
+        with self._lock:
+            ended = [s for s in self.shards if not s.alive]
+            self.shards = [s for s in self.shards if s.alive]
+            names = {s.name for s in ended}
+            self._ended = [s for s in self._ended if s.name not in names or s.failure is not None] + ended
+
+    def _raise(self) -> None:
+        failures = [s.failure for s in self._ended if s.failure is not None]
+        for failure in failures[1:]:
+            logger.error("also failed: %s", failure)
+        if failures:
+            raise failures[0]
+
+    # Models
+
+    def _make_model(self, learnt: bool) -> Model:
+        """A shard's model, as it was given or (`learnt` False) with nothing learnt, for a snapshot to be put in.
+
+        The given one itself serves the first shard, so that it can be looked at afterwards.
+        """
+        with self._lock:
+            if self._given is not None and self._raw is None:
+                model, self._given = self._given, None
+            elif learnt and self._raw is not None:
+                model = self._type.from_bytes(self._raw)
+            else:
+                model = self._type(**self._settings)
+        for name, value in self._live.items():
+            model.set_live(name, value)
+        return model  # type: ignore[no-any-return]
+
+
+def codec_for(source: Any, settings: dict[str, Any]) -> Codec:
+    """What decodes a source's records for a model with these settings."""
+    format = getattr(source, "format", "json")
+    key = names_of("key", settings.get("key"))
+    return Codec(format if format in ("csv", "msgpack") else "json", key="@key" in key, timestamp=True, text=key)
+
+
+def _letters_beside(folder: Path) -> Sink:
+    from stream_rnn.connectors.file import FileSink
+
+    return FileSink(folder / "dead_letters.jsonl")

@@ -1,0 +1,111 @@
+"""A config as an engine: the source, the model and the sinks that it names, connected."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from stream_rnn import registry
+from stream_rnn.codec import Codec
+from stream_rnn.config import Config, End, Event
+from stream_rnn.engine import Engine
+from stream_rnn.errors import ConfigError
+from stream_rnn.model import Forecaster
+
+
+def engine_of(config: Config, *, new_outputs: bool = False) -> Engine:
+    """The job, ready to run."""
+    context = context_of(config)
+    source = source_of(config, context)
+    dead_letter = config.dead_letter and sink_of(config, "dead_letter", config.dead_letter, context)
+    return Engine(
+        source, model_of(config), sink_of(config, "sink", config.sink, context), dead_letter, config.state.path,
+        codec=lambda: codec_of(config.event, source), transform=transform_of(config.event),
+        new_outputs=new_outputs, **policy_of(config),
+    )  # fmt: skip
+
+
+def context_of(config: Config) -> registry.Context:
+    """What its connectors may want to know."""
+    event = config.event
+    return registry.Context(name=config.name, format=event.format, delimiter=event.delimiter, kafka=config.kafka)
+
+
+def source_of(config: Config, context: registry.Context) -> Any:
+    """Its source."""
+    return registry.source(config.source.type, config.source.settings, context)
+
+
+def sink_of(config: Config, role: str, end: End, context: registry.Context) -> Any:
+    """One of its sinks."""
+    return registry.sink(end.type, end.settings, msgspec.structs.replace(context, role=role))
+
+
+def policy_of(config: Config) -> dict[str, Any]:
+    """Settings of the engine."""
+    state, limits = config.state, config.limits
+    return {
+        "start": getattr(config.source.settings, "start", "earliest"),
+        "commit_interval": state.commit_interval, "checkpoint_interval": state.checkpoint_interval,
+        "retain": state.retain, "on_missing": state.on_missing, "on_gap": state.on_gap,
+        "on_error": config.event.on_error, "memory": limits.memory, "idle_key_ttl": limits.idle_key_ttl,
+    }  # fmt: skip
+
+
+def model_of(config: Config) -> Forecaster:
+    """A model that has learnt nothing yet."""
+    event = config.event
+    if event.task != "forecast":
+        raise ConfigError(f'event.task = "{event.task}": only "forecast" can be run')
+    return Forecaster(
+        event.target[0] if len(event.target) == 1 else list(event.target),
+        key=(event.key[0] if len(event.key) == 1 else list(event.key)) or None,
+        time=None if event.time == "@timestamp" else event.time,
+        features=None if event.features is None else list(event.features),
+        horizon=event.horizon,
+        ignore=[name for name in (event.id, event.label) if name is not None],
+        **msgspec.structs.asdict(config.model),
+    )
+
+
+def codec_of(event: Event, source: Any) -> Codec:
+    """What decodes the source's records."""
+    format = event.format or getattr(source, "format", "json")
+    wanted = None
+    if event.features is not None and event.transform is None:  # then nothing else matters
+        wanted = [*event.target, *event.key, *event.features, *([event.time] if event.time else [])]
+    return Codec(
+        "json" if format == "parquet" else format, fields=wanted, key="@key" in event.key, timestamp=True,
+        text=event.key, columns=event.columns or None, delimiter=event.delimiter, max_bytes=event.max_bytes,
+    )  # fmt: skip
+
+
+def transform_of(event: Event) -> Any:
+    """The function that event.transform names; modules beside the place where the command was called are found."""
+    if event.transform is None:
+        return None
+    module, _, name = event.transform.partition(":")
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as e:
+        raise ConfigError(f"event.transform = {event.transform!r} cannot be found: {e}") from None
+    if not callable(function):
+        raise ConfigError(f"event.transform = {event.transform!r} is no function")
+    return function
+
+
+def databases(folder: str | os.PathLike[str]) -> dict[str, Path]:
+    """The shards' databases in a state folder, by shard; a file's own is given as such."""
+    path = Path(folder)
+    if path.is_file():
+        return {path.stem.removeprefix("state").removeprefix("-"): path}
+    found = sorted(path.glob("state.db")) + sorted(path.glob("state-*.db"))
+    return {p.stem.removeprefix("state").removeprefix("-"): p for p in found}

@@ -1,0 +1,154 @@
+"""What goes out of a shard: predictions and dead letters as lines, past the marks, committed together.
+
+A mark is the `source` of the last event whose message is out already. After a restart the events up to it come
+again, and each output drops its own share of them: that, with the store's positions, is exactly once.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from stream_rnn import phases
+from stream_rnn.connectors import Log, Message, Output
+from stream_rnn.errors import RecoveryError
+from stream_rnn.records import BadEvent, Position, Prediction, Record
+
+PREDICTIONS, DEAD_LETTERS = "predictions", "dead_letters"
+Result = Prediction | BadEvent | None  # None: transform left the event out
+
+_AT = attrgetter("at")
+_ENCODE = msgspec.json.Encoder(enc_hook=str).encode
+
+
+class DeadLetter(msgspec.Struct, omit_defaults=True):
+    """A line for an event that could not be used."""
+
+    source: str
+    reason: str
+    cause: str
+    base64: bytes | None  # the record as it came; a typed row as JSON
+    key_base64: bytes | None = None
+    timestamp_ms: int | None = None
+
+
+def sources_of(log_name: str, records: Sequence[Record]) -> list[str]:
+    """The `source` text of each record."""
+    if records and len(records[0].at) == 2:
+        return [f"{log_name}{a}/{b}" for a, b in map(_AT, records)]
+    if records and len(records[0].at) == 1:
+        return [f"{log_name}{a}" for (a,) in map(_AT, records)]
+    return [log_name + "/".join(map(str, at)) for at in map(_AT, records)]
+
+
+def position_of(source: str, log_name: str) -> Position:
+    """The position that a `source` text of that log names."""
+    try:
+        if source.startswith(log_name):
+            return tuple(map(int, source[len(log_name) :].split("/")))
+    except ValueError:
+        pass
+    raise RecoveryError(f"an output ends with an event of {source!r}, and {log_name!r} is being read: it belongs to "
+                        "another source. Give this job an output of its own, or the source that it had")
+
+
+class Outputs:
+    """A shard's open outputs. `write` takes blocks in order; `commit` makes durable what was written."""
+
+    def __init__(self, outputs: Mapping[str, Output], log: Log) -> None:
+        self.outputs = dict(outputs)
+        self.dirty = False  # something happened since the last commit
+        self._log = log
+        self._last = ""
+        self._resume_at: Position = ()
+        self._units = list({id(o.unit): o.unit for o in outputs.values()}.values())
+        self.began_at = {name: None if (m := o.mark()) is None else position_of(m, log.name)
+                         for name, o in outputs.items()}  # fmt: skip
+        self._skip = {name: at for name, at in self.began_at.items() if at is not None}
+
+    def marks(self) -> dict[str, str | None]:
+        """Where each output is now; those that can't say are left out."""
+        return {name: output.mark() for name, output in self.outputs.items() if output.has_mark}
+
+    @property
+    def furthest(self) -> Position | None:
+        """The furthest mark that was there when the outputs were opened."""
+        return max((at for at in self.began_at.values() if at is not None), default=None)
+
+    def replays(self, at: Position) -> bool:
+        """Whether an event there was taken before, as some output shows."""
+        return any(at <= mark for mark in self._skip.values())
+
+    def write(self, records: Sequence[Record], results: Sequence[Result]) -> None:
+        """The messages of a block, one result a record."""
+        phases.enter("write")
+        sources = sources_of(self._log.name, records)
+        first = self._first_wanted(PREDICTIONS, records)
+        if first < len(records) and PREDICTIONS in self.outputs:
+            self.outputs[PREDICTIONS].write(_predictions(records, sources, results, first))
+        first = self._first_wanted(DEAD_LETTERS, records)
+        if BadEvent in set(map(type, results)) and DEAD_LETTERS in self.outputs:
+            phases.enter("between")
+            output = self.outputs[DEAD_LETTERS]
+            letters = [_dead_letter(records[i], sources[i], result, output.keeps_headers)
+                       for i, result in enumerate(results) if i >= first and isinstance(result, BadEvent)]  # fmt: skip
+            output.write(letters)
+        self._last, self._resume_at = sources[-1], records[-1].resume_at
+        self.dirty = True
+
+    def _first_wanted(self, name: str, records: Sequence[Record]) -> int:
+        """The first record of a block whose message is not out yet."""
+        mark = self._skip.get(name)
+        if mark is None:
+            return 0
+        if records[-1].at <= mark:
+            return len(records)
+        del self._skip[name]
+        return bisect_right(records, mark, key=_AT)
+
+    def commit(self) -> None:
+        """Make durable all that was written."""
+        if not self.dirty:
+            return
+        phases.enter("commit")
+        for unit in self._units:
+            unit.commit(self._last, self._resume_at, self._log)
+        self.dirty = False
+        phases.enter("committed")
+
+    def close(self) -> None:
+        """Let go."""
+        for output in self.outputs.values():
+            output.close()
+
+
+def _predictions(
+    records: Sequence[Record], sources: list[str], results: Sequence[Result], first: int
+) -> list[Message]:
+    """The messages of those that are predictions, from a row on."""
+    if first == 0 and set(map(type, results)) == {Prediction}:
+        for p, source in zip(results, sources, strict=True):
+            p.source = source  # type: ignore[union-attr]
+        return list(map(Message, map(_ENCODE, results), sources, records))
+    messages = []
+    for i in range(first, len(records)):
+        p = results[i]
+        if isinstance(p, Prediction):
+            p.source = sources[i]
+            messages.append(Message(_ENCODE(p), sources[i], records[i]))
+    return messages
+
+
+def _dead_letter(record: Record, source: str, bad: BadEvent, headers: bool) -> Message:
+    value: Any = record.value
+    if value is not None and not isinstance(value, bytes):
+        value = _ENCODE(value)
+    if headers:
+        about = (("reason", bad.reason.encode()), ("cause", bad.cause.encode()), ("source", source.encode()))
+        return Message(value, source, record, (*record.headers, *about))
+    letter = DeadLetter(source, bad.reason, bad.cause, value, record.key, record.timestamp_ms)
+    return Message(_ENCODE(letter), source, record)

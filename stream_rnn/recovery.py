@@ -1,0 +1,109 @@
+"""Where a shard begins: which snapshot, which position, and when only a person can say.
+
+    the newest snapshot that verifies and that no output is behind   → its position; outputs drop what they have
+    every snapshot is ahead of some output                           → RecoveryError: an output was shortened or lost
+    no snapshot: it never came to one                                → the start position, stored before the first read
+    no snapshot, and there was one                                   → state.on_missing: replay, fresh or fail
+
+An output is behind a snapshot if it has not got what it had when that snapshot was made, nor anything from the
+snapshot's position on: what is between could never be written again.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from stream_rnn.connectors import Log
+from stream_rnn.errors import RecoveryError
+from stream_rnn.outputs import Outputs, position_of
+from stream_rnn.records import Position
+from stream_rnn.store import Place, Snapshot, Store
+
+
+class Begin(NamedTuple):
+    """Where to go on from; `remark` is for the operator."""
+
+    snapshot: Snapshot | None
+    place: Place
+    first_time: bool  # nothing of this log was ever read
+    remark: str = ""
+
+
+def mark_name(output: str, log_id: str) -> str:
+    """Under which name a snapshot keeps the mark of an output for a log."""
+    return f"{output} {log_id}"
+
+
+def choose(
+    store: Store, log: Log, outputs: Outputs, *, start: str, on_missing: str, new_outputs: bool = False
+) -> Begin:
+    """The snapshot and place to begin with."""
+    snapshot = store.newest(None if new_outputs else lambda s: behind(s, log, outputs))
+    if snapshot is not None and log.id in snapshot.positions:
+        return Begin(snapshot, snapshot.positions[log.id], False)
+    known = store.start(log.id)
+    if snapshot is not None:  # learnt from other logs so far
+        if known is None and outputs.furthest is not None and not new_outputs:
+            raise RecoveryError(
+                f"{store.path} has never read {log.id}, and an output already ends at {_ends(outputs)}: it was written "
+                "from another source. Give this source an output of its own, or move the old one away"
+            )
+        return Begin(snapshot, known or _first(log, start), known is None)
+    if known is None and outputs.furthest is None:
+        return Begin(None, _first(log, start), True)
+    if store.damaged is None and not (store.new and outputs.furthest is not None):
+        assert known is not None or store.damaged is None
+        return Begin(None, known or _first(log, start), known is None)
+    return _without_state(store, log, outputs, known, start, on_missing)
+
+
+def behind(snapshot: Snapshot, log: Log, outputs: Outputs) -> str | None:
+    """Which output has lost something that the snapshot takes as written, and how to go on; None: none has."""
+    place = snapshot.positions.get(log.id)
+    for name, mark in outputs.marks().items():
+        then = snapshot.marks.get(mark_name(name, log.id))
+        if then is None or place is None:
+            continue
+        now = None if mark is None else position_of(mark, log.name)
+        if now is None or (now < position_of(then, log.name) and now < place.position):
+            found = "is empty" if mark is None else f"ends at {mark}"
+            return (
+                f"the output of {name} {found}, and it ended at {then} when the checkpoint was made: it was "
+                "shortened, replaced or lost. Put it back as it was; or run with --new-outputs to leave the gap and "
+                "go on from the checkpoint; or begin anew with another state.path and no outputs, which learns and "
+                "writes everything again"
+            )
+    return None
+
+
+def _first(log: Log, start: str) -> Place:
+    position = log.first(start)
+    return Place(position, log.notes(position))
+
+
+def _without_state(
+    store: Store, log: Log, outputs: Outputs, known: Place | None, start: str, on_missing: str
+) -> Begin:
+    """There was a state and it is gone or damaged beyond use."""
+    why = store.damaged or f"{store.path} is new, and an output already ends at {_ends(outputs)}"
+    if on_missing == "fail":
+        raise RecoveryError(
+            f"{why}. Put the state back; or let state.on_missing be \"replay\" (learn again from the start, and "
+            'write only what is not out yet) or "fresh" (begin with nothing learnt where the outputs end)'
+        )
+    end = outputs.furthest
+    if on_missing == "fresh" and end is not None:
+        return Begin(None, Place(end), False, f"{why}; begun with nothing learnt at {log.name}{_text(end)}")
+    if known is None and start == "latest" and end is not None:
+        return Begin(None, Place(end), False, f"{why}; where it began is not known either, so it goes on at "
+                     f"{log.name}{_text(end)} with nothing learnt")  # fmt: skip
+    place = known or _first(log, start)
+    return Begin(None, place, known is None, f"{why}; learning again from {log.name}{_text(place.position)}")
+
+
+def _ends(outputs: Outputs) -> str:
+    return ", ".join(f"{mark} ({name})" for name, mark in outputs.marks().items() if mark is not None)
+
+
+def _text(position: Position) -> str:
+    return "/".join(map(str, position))
