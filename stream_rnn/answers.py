@@ -73,7 +73,12 @@ class Answers:
         columns = []
         for j in range(bounds.shape[1]):
             column = bounds[:, j].transpose(0, 2, 3, 1) if ahead else bounds[:, j, 0]
-            rows: list[Any] = [dict(zip(levels, row, strict=True)) for row in column.tolist()]
+            rows: list[Any]
+            if len(levels) == 2:  # as usual: twice as quick
+                a, b = levels
+                rows = [{a: x, b: y} for x, y in column.tolist()]
+            else:
+                rows = [dict(zip(levels, row, strict=True)) for row in column.tolist()]
             for e in np.flatnonzero(np.isnan(column).reshape(len(column), -1).any(axis=1)).tolist():
                 rows[e] = None
             columns.append(rows)

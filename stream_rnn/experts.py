@@ -32,7 +32,7 @@ from stream_rnn.features import Features, Floats, Inputs, Int64s
 from stream_rnn.kernels.cache import compiled
 from stream_rnn.kernels.experts import MIX_BLOCK, MIXTURE, NAMES, K, layout, mix_block, template
 from stream_rnn.kernels.gains import identity
-from stream_rnn.kernels.mixing import HUBER, MAE, MSE
+from stream_rnn.kernels.mixing import HUBER, MAE, MSE, PRIOR
 from stream_rnn.kernels.mixing import V as MIXED
 from stream_rnn.kernels.weeks import INPUTS as WEEK_INPUTS
 from stream_rnn.kernels.weeks import LEVEL_WORDS, READ_WEEKS, STEP_WORDS, read_weeks
@@ -131,7 +131,7 @@ class Experts:
         mixtures = parts[:, self._at_mixtures : self._at_mixtures + n * MIXTURE].reshape(T * n, MIXTURE)
         V, B, R = (mixtures[:, at : at + K] for at in (MIXED, MIXED + K, MIXED + 2 * K))
         eta = np.minimum(np.sqrt(math.log(K + 1) / (V + 1e-12)), 1 / (2 * B + 1e-12))
-        score = np.log(eta) + eta * R
+        score = np.log(eta) + eta * R + PRIOR * (np.arange(K) == 0)
         share = np.exp(score - score.max(axis=1, keepdims=True))
         return np.asarray(share / share.sum(axis=1, keepdims=True))
 

@@ -4,10 +4,12 @@ second-order rates are those of Gaillard, Stoltz & van Erven 2014, arXiv:1402.20
 Its regret to the best fixed mixture of the experts after t steps is O(√(V log K)), V the sum of the squares of the
 regrets themselves, whatever the data. With z_a the K experts' forecasts, ŷ = Σ w_a z_a and ℓ' the slope of a loss:
     r_a = ℓ'(ŷ - y) (ŷ - z_a),  V_a ← μ V_a + r_a²,  B_a ← max(B_a, |r_a|)
-    η_a = min(1 / 2B_a, √(log(K + 1) / V_a)),  R_a ← μ R_a + r_a - η_a r_a²,  w_a ∝ η_a exp(η_a R_a)
-μ = 0.999 forgets, so that weights follow a stream that changes. The loss: Huber's with its corner at half a recent
-error (HUBER), absolute (MAE) or squared (MSE). Huber's keeps quiet series with rare spikes from being ruined by the
-spikes and costs nothing elsewhere (worst series against the last value: 1.00, MSE 1.06).
+    η_a = min(1 / 2B_a, √(log(K + 1) / V_a)),  R_a ← μ R_a + r_a - η_a r_a²,  w_a ∝ π_a η_a exp(η_a R_a)
+π, the weights at the start, is 3 for the first expert and 1 for the others: the last value is right until another is
+known to be better (50 random walks of 100 values: error 1.031 of the last value's without it among the experts, 1.019
+with π = 1, 1.011 with π = 3). μ = 0.999 forgets, so that weights follow a stream that changes. The loss: Huber's with
+its corner at half a recent error (HUBER), absolute (MAE) or squared (MSE). Huber's keeps quiet series with rare spikes
+from being ruined by the spikes and costs little elsewhere.
 
 Words a mixture: recent error, count, then V, B and R (K each); float64.
 """
@@ -21,6 +23,7 @@ from stream_rnn.kernels.cache import inner
 HUBER, MAE, MSE = range(3)
 CORNER = 0.5  # of Huber's loss, in recent errors
 FORGET = 0.999
+PRIOR = math.log(3.0)  # of the first expert
 ERROR_RATE = 0.02  # of the recent error
 LEAST_ERROR = 1e-3
 ERROR, COUNT, V = range(3)
@@ -42,7 +45,7 @@ def weights(m, K, left_out, w):
     top = -math.inf
     for a in range(K):
         eta = _rate(m[V + a], m[V + K + a], K)
-        w[a] = math.log(eta) + eta * m[V + 2 * K + a]
+        w[a] = math.log(eta) + eta * m[V + 2 * K + a] + (PRIOR if a == 0 else 0.0)
         if left_out[a] == 0:
             top = max(top, w[a])
     total = 0.0
