@@ -204,8 +204,10 @@ class WholeLines:
         """Go to a byte; a gzipped file is read through up to it."""
         generation, byte = position
         if notes and not identity.load(notes)[0].head_is(self._file.fileno()):
-            raise SourceError(f"{self._path} is not the file that this state has read: its beginning differs; "
-                              "give it another path, or begin with a new state")
+            raise SourceError(
+                f"{self._path} is not the file that this state has read: its beginning differs; "
+                "give it another path, or begin with a new state"
+            )
         if generation != 0:
             raise SourceError(f"position {position} is in a rotated file, and {self._path} is not followed")
         self._guard(lambda: self._stream.seek(byte))
@@ -286,6 +288,7 @@ class FileOutput:
         try:
             self._lock()
             self._mark = self._cut_torn_tail()
+            self._durable_bytes = os.lseek(self._fd, 0, os.SEEK_CUR)  # as far as we can know
             if new:
                 _sync_folder(path.parent)
         except BaseException:
@@ -314,11 +317,19 @@ class FileOutput:
         """To the disk."""
         if not self._dirty:
             return
+        size = os.lseek(self._fd, 0, os.SEEK_CUR)
         try:
             os.fsync(self._fd)
         except OSError as e:
+            self._take_back()
             raise SinkError(f"{self.path}: the disk refused it: {e.strerror}; start again when it is well") from e
-        self._dirty = False
+        self._durable_bytes, self._dirty = size, False
+
+    def _take_back(self) -> None:
+        """Cut off what may never reach the disk: the next to open the file would see it in the system's cache, and
+        take it for durable. What is lost here is written again."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, self._durable_bytes)
 
     def close(self) -> None:
         """Close it; another may open it now."""
@@ -352,8 +363,10 @@ class FileOutput:
         try:
             return msgspec.json.decode(data[before:whole], type=_Line).source
         except msgspec.MsgspecError:
-            raise SinkError(f"{self.path}: its last line is not one of ours (no text `source` in it): "
-                            "move the file away, or choose another path") from None
+            raise SinkError(
+                f"{self.path}: its last line is not one of ours (no text `source` in it): "
+                "move the file away, or choose another path"
+            ) from None
 
 
 def _sync_folder(folder: Path) -> None:

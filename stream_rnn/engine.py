@@ -57,7 +57,8 @@ class Engine:
     ) -> None:
         unknown = policy.keys() - set(Policy.__struct_fields__)
         if unknown:
-            raise ConfigError(f"Engine has no setting {unknown.pop()!r}; there are {', '.join(Policy.__struct_fields__)}")
+            known = ", ".join(Policy.__struct_fields__)
+            raise ConfigError(f"Engine has no setting {unknown.pop()!r}; there are {known}")
         self.source = source
         self.folder = Path(state)
         self.policy = Policy(**policy)
@@ -166,6 +167,8 @@ class Engine:
     def _over(self) -> bool:
         """Whether there is nothing more to do."""
         self._reap()
+        if getattr(self.source, "failure", None) is not None:  # with or without a shard to tell it to
+            return True
         if self._stopping or any(s.failure is not None for s in self._ended):
             return True
         return bool(self._ended) and not self.shards and all(s.state == "finished" for s in self._ended)
@@ -184,6 +187,9 @@ class Engine:
             logger.error("also failed: %s", failure)
         if failures:
             raise failures[0]
+        failure = getattr(self.source, "failure", None)
+        if failure is not None:
+            raise failure
 
     # Models
 

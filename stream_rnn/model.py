@@ -255,6 +255,10 @@ class Forecaster:
             self.experts.load_shared(_under("experts.", arrays))
         self.fields.unpack(arrays["fields"])
 
+    def weights(self) -> set[str]:
+        """The shared arrays that are weights or an optimizer's: what may be taken from an older state of this model."""
+        return {n for n in self.shared_arrays() if n not in ("fields", "units", "learner.counters")}
+
     def to_bytes(self) -> bytes:
         """The whole model; `from_bytes` goes on bit for bit."""
         states = ((key, self.keyspace.get(key)) for key in self.keyspace.slots)

@@ -11,6 +11,7 @@ snapshot's position on: what is between could never be written again.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 from stream_rnn.connectors import Log
@@ -44,17 +45,28 @@ def choose(
     known = store.start(log.id)
     if snapshot is not None:  # learnt from other logs so far
         if known is None and outputs.furthest is not None and not new_outputs:
+            if store.new:  # the snapshot is what training left, and what came after it is gone
+                return _without_state(store, log, outputs, snapshot, known, start, on_missing)
             raise RecoveryError(
                 f"{store.path} has never read {log.id}, and an output already ends at {_ends(outputs)}: it was written "
                 "from another source. Give this source an output of its own, or move the old one away"
             )
         return Begin(snapshot, known or _first(log, start), known is None)
-    if known is None and outputs.furthest is None:
-        return Begin(None, _first(log, start), True)
-    if store.damaged is None and not (store.new and outputs.furthest is not None):
-        assert known is not None or store.damaged is None
-        return Begin(None, known or _first(log, start), known is None)
-    return _without_state(store, log, outputs, known, start, on_missing)
+    lost = store.damaged is not None or (store.new and outputs.furthest is not None)
+    if lost:
+        return _without_state(store, log, outputs, None, known, start, on_missing)
+    return Begin(None, known or _first(log, start), known is None)
+
+
+def seed(store: Store, log_id: str, trained: Path) -> None:
+    """Let a new shard begin with what `train` has learnt into the folder's first database."""
+    if store.start(log_id) is not None or store.history() or not trained.exists():
+        return
+    with Store(trained, write=False) as source:
+        snapshot = source.newest()
+        if snapshot is not None:
+            generation, snapshot.generation = snapshot.generation, 0
+            store.checkpoint(snapshot, source.rows(generation))
 
 
 def behind(snapshot: Snapshot, log: Log, outputs: Outputs) -> str | None:
@@ -82,23 +94,23 @@ def _first(log: Log, start: str) -> Place:
 
 
 def _without_state(
-    store: Store, log: Log, outputs: Outputs, known: Place | None, start: str, on_missing: str
+    store: Store, log: Log, outputs: Outputs, trained: Snapshot | None, known: Place | None, start: str, on_missing: str
 ) -> Begin:
-    """There was a state and it is gone or damaged beyond use."""
+    """There was a state and it is gone or damaged beyond use; `trained` is what it had begun with, if it is known."""
     why = store.damaged or f"{store.path} is new, and an output already ends at {_ends(outputs)}"
     if on_missing == "fail":
         raise RecoveryError(
-            f"{why}. Put the state back; or let state.on_missing be \"replay\" (learn again from the start, and "
-            'write only what is not out yet) or "fresh" (begin with nothing learnt where the outputs end)'
+            f"{why}. Put the state back; or let state.on_missing be \"replay\" (learn again from the start, "
+            'and write only what is not out yet) or "fresh" (begin with nothing learnt where the outputs end)'
         )
     end = outputs.furthest
     if on_missing == "fresh" and end is not None:
-        return Begin(None, Place(end), False, f"{why}; begun with nothing learnt at {log.name}{_text(end)}")
+        return Begin(trained, Place(end), False, f"{why}; begun with nothing learnt at {log.name}{_text(end)}")
     if known is None and start == "latest" and end is not None:
-        return Begin(None, Place(end), False, f"{why}; where it began is not known either, so it goes on at "
+        return Begin(trained, Place(end), False, f"{why}; where it began is not known either, so it goes on at "
                      f"{log.name}{_text(end)} with nothing learnt")  # fmt: skip
     place = known or _first(log, start)
-    return Begin(None, place, known is None, f"{why}; learning again from {log.name}{_text(place.position)}")
+    return Begin(trained, place, known is None, f"{why}; learning again from {log.name}{_text(place.position)}")
 
 
 def _ends(outputs: Outputs) -> str:

@@ -39,7 +39,9 @@ from stream_rnn.idle import IdleKeys
 from stream_rnn.journal import JournalLog
 from stream_rnn.keys import KeySpace
 from stream_rnn.live import LiveSettings
+from stream_rnn.model import LIVE
 from stream_rnn.outputs import Outputs, Result, sources_of
+from stream_rnn.quality import Quality
 from stream_rnn.records import BadEvent, Event, Position, Prediction, Record
 from stream_rnn.retry import delay_s
 from stream_rnn.spill import Spill, copy_changed
@@ -49,7 +51,6 @@ from stream_rnn.tally import Tally
 logger = logging.getLogger("stream_rnn.shard")
 
 BLOCK = 1024  # events at a time, at most; nothing that comes out depends on it
-LIVE = ("lr", "clip")  # settings of a model that may change while it learns
 _WAIT_S = 0.1  # the longest that a shard does not look up
 _TALLY = "engine.tally"
 
@@ -100,22 +101,31 @@ class Shard:
         self.name: str = getattr(log, "shard", "")
         self.log = self.source_log = log
         self.policy = policy
-        self.model: Model | None = None
+        self.model: Any = None  # a Model, once open
+        self.quality = Quality()
         self.tally = Tally()
         self.position: Position = ()
         self.failure: BaseException | None = None
         self.state = "starting"  # replaying | running | waiting | finished | stopped | lost | failed
         self.turned_at = 0.0  # time.monotonic() when the loop's newest turn began
         self.commit_s = 0.0  # how long the newest commit took
-        self.checkpoints: Checkpoints | None = None
+        self.checkpoints: Any = None
         self._make_model, self._sinks, self._folder = make_model, sinks, folder
         self._codec, self._transform = make_codec(), transform
         self._suffix = f"-{self.name}" if self.name else ""
         self._asked: list[dict[str, Any]] = []
         self._stopping = threading.Event()
         self._dropped = False
-        self._store: Store | None = None
-        self._outputs: Outputs | None = None
+        self._store: Any = None
+        self._outputs: Any = None  # Outputs, while open; so are the next three
+        self._spill: Any = None
+        self._live: Any = None
+        self._idle: IdleKeys | None = None
+        self._positions: dict[str, Place] = {}
+        self._marks: dict[str, str | None] = {}
+        self._shown_marks: dict[str, str | None] = {}
+        self._saved_at: Position = ()
+        self._committed_at = self._checkpoint_at = 0.0
         self._thread = threading.Thread(target=self.run, name=f"shard{self._suffix}", daemon=True)
 
     # What others may call
@@ -148,17 +158,27 @@ class Shard:
 
     def status(self) -> dict[str, Any]:
         """Where it is and what it has counted, for people."""
-        c, outputs, spill = self.checkpoints, self._outputs, getattr(self, "_spill", None)
+        c, spill = self.checkpoints, self._spill
         return {
             "shard": self.name, "log": self.log.id, "state": self.state, "position": list(self.position),
-            "lag": getattr(self.log, "lag", None), **msgspec.to_builtins(self.tally),
+            "lag": getattr(self.source_log, "lag", None), **msgspec.to_builtins(self.tally),
+            "received": getattr(self.log, "received", None),
             "keys": 0 if self.model is None else len(self.model.keyspace),
             "keys_away": 0 if spill is None else spill.away,
-            "marks": {} if outputs is None else outputs.marks(),
+            "marks": self._last_marks(), "quality": self.quality.told(), "updates": self._updates(),
             "commit_s": self.commit_s,
             "checkpoint": {} if c is None else {"at": c.at, "seconds": c.last_s, "keys": c.keys},
             "error": None if self.failure is None else str(self.failure),
         }  # fmt: skip
+
+    def _last_marks(self) -> dict[str, str | None]:
+        if self._outputs is not None:
+            self._shown_marks = self._outputs.marks()
+        return self._shown_marks
+
+    def _updates(self) -> int | None:
+        counters = getattr(self.model, "counters", None)
+        return None if counters is None else counters.get("updates")
 
     # The thread
 
@@ -184,13 +204,21 @@ class Shard:
                     self.state = "stopped"
                     return
             except SinkFenced as e:
+                if not hasattr(self.source_log, "ours"):  # no group gives and takes it: somebody else does the same job
+                    self._fail(e)
+                    return
                 logger.warning("shard lost: %s", e, extra={"fields": {"shard": self.name}})
                 self.state = "lost"
                 return
             except BaseException as e:
-                self.failure = e
-                self.state = "failed"
+                self._fail(e)
                 return
+            finally:
+                if self.state not in ("waiting", "starting") and isinstance(self.log, JournalLog):
+                    self.log.close()
+
+    def _fail(self, failure: BaseException) -> None:
+        self.failure, self.state = failure, "failed"
 
     def _follow(self) -> None:
         """The loop."""
@@ -232,6 +260,7 @@ class Shard:
             self._stop_at_a_bad_event(records, results)
         self._outputs.write(records, results)
         self.tally.count(results)
+        self.quality.look(results)
         self.position = records[-1].resume_at
 
     def _transformed(self, events: Sequence[Event | BadEvent]) -> Sequence[Event | BadEvent | None]:
@@ -415,6 +444,8 @@ class Shard:
         self._store = Store(self._folder / f"state{self._suffix}.db", retain=self.policy.retain)
         self.checkpoints = Checkpoints(self._store, self.name)
         policy = self.policy
+        if self.name:
+            recovery.seed(self._store, self.log.id, self._folder / "state.db")
         begin = recovery.choose(
             self._store, self.log, self._outputs, start=policy.start, on_missing=policy.on_missing,
             new_outputs=policy.new_outputs,
@@ -471,6 +502,7 @@ class Shard:
             if self.checkpoints is not None:
                 self.checkpoints.close()
             if self._outputs is not None:
+                self._last_marks()
                 self._outputs.close()
             if self._store is not None:
                 self._store.close()
