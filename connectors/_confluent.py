@@ -177,7 +177,8 @@ class ConfluentLookup:
             consumer.assign([TopicPartition(topic, partition, first)])
             until = time.monotonic() + self._timeout_s
             while True:
-                for message in consumer.consume(500, 0.1):
+                first_one = consumer.poll(0.1)
+                for message in [] if first_one is None else [first_one, *consumer.consume(500, 0)]:
                     if message.error() is not None:
                         if message.error().code() == KafkaError._PARTITION_EOF:
                             return
@@ -242,6 +243,7 @@ class ConfluentMember:
         self._connection = _Connection(settings)
         self._failed: BaseException | None = None  # of a rebalance call, which the library would swallow
         self._trouble: Any = None  # what came in the place of a record
+        self._begun: set[int] = set()  # partitions that are fetched, or paused
         self._consumer: Any = self._connection.made(
             confluent_kafka.Consumer, self._connection.options("consumer", **_reader(group))
         )
@@ -253,11 +255,14 @@ class ConfluentMember:
         if self._trouble is not None:
             trouble, self._trouble = self._trouble, None
             self._judge(trouble)
+        messages: list[Any] = []
         try:
-            messages = self._consumer.consume(limit, timeout_s)
+            first = self._consumer.poll(timeout_s)  # `consume` alone would wait for all `limit` of them
+            if first is not None:
+                messages.append(first)
+                messages += self._consumer.consume(limit - 1, 0)
         except KafkaException as e:
-            self._judge(_error(e))
-            return got
+            self._trouble = _error(e)
         if self._failed is not None:
             raise self._failed
         for message in messages:
@@ -274,13 +279,16 @@ class ConfluentMember:
     def seek(self, partition: int, offset: int) -> None:
         """Read on from there."""
         place = TopicPartition(self._topic, partition, offset)
+        if partition not in self._begun:
+            self._begun.add(partition)
+            self._consumer.incremental_assign([place])
+            return
         try:
             self._consumer.seek(place)
         except KafkaException as e:
             if _error(e).code() not in (KafkaError._STATE, KafkaError._TIMED_OUT):
                 raise
-            # not fetching yet, or not any more since it was out of range: given anew, it begins there
-            self._consumer.incremental_unassign([place])
+            self._consumer.incremental_unassign([place])  # it fetches no more since it was out of range
             self._consumer.incremental_assign([place])
 
     def pause(self, partition: int) -> None:
@@ -315,22 +323,37 @@ class ConfluentMember:
                 raise FencedMember from None
             log.info("position not committed: %s", _error(e).str())
 
+    def confirm(self, topic: str, partition: int) -> bool:
+        """Whether the group knows us: it does if it takes a position from us, for a place that nobody reads."""
+        place = TopicPartition(topic, partition, 0, "a member made sure")
+        try:
+            self._consumer.commit(offsets=[place], asynchronous=False)
+        except KafkaException as e:
+            if _error(e).code() == KafkaError.FENCED_INSTANCE_ID:
+                raise FencedMember from None
+            log.info("membership not confirmed: %s", _error(e).str())  # a rebalance under way, or no answer
+            return False
+        return True
+
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
 
     def _on_assigned(self, consumer: Any, places: list[Any]) -> None:
-        for place in places:
-            place.offset = 0  # else it would look for a position of its own; nothing is fetched when paused
-        consumer.incremental_assign(places)
-        consumer.pause(places)
+        consumer.incremental_assign([])  # each begins at its first seek: a paused one would take a second to
         self._tell(self._partitions.on_assigned, places)
 
     def _on_revoked(self, consumer: Any, places: list[Any]) -> None:
         self._tell(self._partitions.on_revoked, places)
+        self._give_up(consumer, places)
 
     def _on_lost(self, consumer: Any, places: list[Any]) -> None:
         self._tell(self._partitions.on_lost, places)
+        self._give_up(consumer, places)
+
+    def _give_up(self, consumer: Any, places: list[Any]) -> None:
+        consumer.incremental_unassign([place for place in places if place.partition in self._begun])
+        self._begun.difference_update(place.partition for place in places)
 
     def _tell(self, method: Callable[[Sequence[int]], None], places: list[Any]) -> None:
         try:

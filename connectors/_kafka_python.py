@@ -18,6 +18,7 @@ import kafka
 from kafka import errors as client_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.structs import MemberState
 
 from stream_rnn.connectors import Message
 from stream_rnn.connectors.kafka_client import (
@@ -38,6 +39,8 @@ from stream_rnn.records import Record
 T = TypeVar("T")
 log = logging.getLogger("stream_rnn.kafka")
 
+_REBALANCE_S = 1.0  # a poll in a rebalance
+_REBALANCE_LIMIT_S = 10.0  # a rebalance
 _DEFAULT_LARGEST = 1 << 20  # where the broker does not say
 _STALE = (
     client_errors.CommitFailedError,
@@ -191,6 +194,7 @@ class KafkaPythonMember(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._topic = topic
         self._partitions = partitions
         self._failed: BaseException | None = None  # of a listener's call, where the client would hide it
+        self._rebalancing_since: float | None = None
         self._consumer = _made(kafka.KafkaConsumer, settings, timeout_s, **_reader(settings, group))
         # Known before the first assignment: one that is made while the client still asks for the topic's
         # partitions gives nobody any, and is not made again until something else changes.
@@ -199,6 +203,9 @@ class KafkaPythonMember(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
 
     def poll(self, timeout_s: float, limit: int) -> dict[int, list[Record]]:
         """What has come, by partition."""
+        rebalancing = self._rebalancing()
+        if rebalancing and self._consumer.assignment():
+            timeout_s = max(timeout_s, _REBALANCE_S)
         try:
             got = self._consumer.poll(timeout_ms=1000 * timeout_s, max_records=limit)
         except client_errors.KafkaError as e:
@@ -206,6 +213,9 @@ class KafkaPythonMember(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
                 raise self._failed from None
             self._judge(e)
             time.sleep(timeout_s)
+            return {}
+        if rebalancing and self._rebalancing() and self._forgotten(bool(got)):
+            self._join_again()
             return {}
         return {place.partition: [_record(r) for r in records] for place, records in got.items()}
 
@@ -243,10 +253,49 @@ class KafkaPythonMember(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
         except client_errors.KafkaError as e:
             log.info("position not committed: %s", _text(e))
 
+    def confirm(self, topic: str, partition: int) -> bool:
+        """Whether the group knows us: it does if it takes a position from us, for a place that nobody reads."""
+        place = kafka.TopicPartition(topic, partition)
+        try:
+            self._consumer.commit({place: kafka.OffsetAndMetadata(0, "a member made sure", -1)}, timeout_ms=3000)
+        except client_errors.FencedInstanceIdError:
+            raise FencedMember from None
+        except client_errors.KafkaError as e:  # a rebalance under way, or no answer
+            log.info("membership not confirmed: %s", _text(e))
+            return False
+        return True
+
     def close(self) -> None:
         """Leave the group."""
         with contextlib.suppress(client_errors.KafkaError):
             self._consumer.close(timeout_ms=5000)
+
+    def _rebalancing(self) -> bool:
+        now = bool(self._consumer.group_metadata().state == MemberState.REBALANCING)
+        if not now:
+            self._rebalancing_since = None
+        elif self._rebalancing_since is None:
+            self._rebalancing_since = time.monotonic()
+        return now
+
+    def _forgotten(self, records_came: bool) -> bool:
+        """Whether the client waits for an answer that it has had."""
+        since = self._rebalancing_since
+        return records_came or (since is not None and time.monotonic() - since > _REBALANCE_LIMIT_S)
+
+    def _join_again(self) -> None:
+        """Leave and join.
+
+        The client forgets the answer to its own request to join if a `poll` ends while the answer is on its
+        way, and the cause was that partitions were added: it would go on with what it had, without heartbeats.
+        Records that come while it counts as rebalancing are the sign, or that this lasts. A longer `poll` makes
+        it rare.
+        """
+        log.warning("group membership was forgotten by the client; joining again")
+        held = self._consumer.assignment()
+        self._consumer.unsubscribe()
+        self._tell(self._partitions.on_lost, held)
+        self._consumer.subscribe([self._topic], listener=self)
 
     def on_partitions_assigned(self, assigned: Any) -> None:
         """The client's call. Position 0 keeps it from asking for one of its own; nothing is fetched when paused."""
@@ -472,7 +521,8 @@ class _Reasons(logging.Handler):
             self._best = (worth, text)
 
     def __str__(self) -> str:
-        return self._best[1]
+        hint = "; a broker that hangs up at once wants another login, or TLS" if "disconnected" in self._best[1] else ""
+        return self._best[1] + hint
 
 
 def _made(client: Any, settings: KafkaSettings, timeout_s: float, **options: Any) -> Any:

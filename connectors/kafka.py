@@ -41,6 +41,7 @@ class KafkaJob:
         self.deadline_s = deadline_s
         self.has_sink = False
         self.reader: KafkaSource | None = None
+        self.doubted: set[str] = set()  # shards whose last commit ended badly: who owns them is to be made sure of
         self._client = client_of(client)
         self._lookup: Lookup | None = None
         self._transactions: dict[str, Transaction] = {}

@@ -17,6 +17,17 @@ from stream_rnn.hints import nearest
 from stream_rnn.units import Secret
 
 CLIENTS = ("kafka-python", "confluent")
+
+
+class _Hidden(str):
+    """A secret for kafka-python, whose administrator writes all its settings into the log."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
 Value = str | int | float | bool | Secret
 
 
@@ -163,7 +174,10 @@ class KafkaSettings:
 
     def confluent(self, taken_by: str) -> dict[str, Any]:
         """For confluent-kafka; `taken_by` is "consumer", "producer" or "admin"."""
-        return {name: self.get(name) for name in self._taken(taken_by)}
+        found = {name: self.get(name) for name in self._taken(taken_by)}
+        if "metadata.max.age.ms" in found:  # here it says how long to believe what was asked, not when to ask
+            found["topic.metadata.refresh.interval.ms"] = found["metadata.max.age.ms"]
+        return found
 
     def kafka_python(self, taken_by: str) -> dict[str, Any]:
         """For kafka-python, whose constructors take keywords."""
@@ -171,7 +185,8 @@ class KafkaSettings:
         for name in self._taken(taken_by):
             python = _NAMES[name].python
             if python is not None:
-                found[python] = self.get(name)
+                value = self.get(name)
+                found[python] = _Hidden(value) if isinstance(self._options.get(name), Secret) else value
         if "security_protocol" in found:
             found["security_protocol"] = found["security_protocol"].upper()
         if "ssl_check_hostname" in found:

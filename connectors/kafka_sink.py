@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stream_rnn.connectors import Log, Message
 from stream_rnn.connectors.kafka_client import (
@@ -157,6 +157,9 @@ class Transaction:
         topic, partition = (ours.source.topic, ours.partition) if ours else self._anchor
         until = time.monotonic() + self.job.deadline_s
         while True:
+            if ours and not ours.ours:
+                self._end()
+                raise SinkFenced(f"partition {self.shard} of {topic} is no longer ours")
             polls = ours.source.polls if ours else 0
             identity = ours.source.identity if ours else self.job.lookup.stranger()
             try:
@@ -164,7 +167,7 @@ class Transaction:
                 self._alive().commit(Place(topic, partition, resume_at[-1], last), identity, left)
                 break
             except StaleMember as e:
-                self._await_the_group(ours, polls, until, e)
+                self._await_the_group(ours, identity, polls, until, e)
                 self._send_again(ours)
             except FencedMember:
                 self._end()
@@ -173,16 +176,22 @@ class Transaction:
             except (FencedProducer, OutcomeUnknown) as e:
                 raise self._failed(e, ours) from None
         self._pending.clear()
+        self.job.doubted.discard(self.shard)
         self.mark = last
         self._committed_at = time.monotonic()
 
     def _begin(self) -> None:
         """Fence, settle what an earlier producer left open, and ask for the mark."""
-        if self.job.reader is not None and self._own_log() is None:
-            raise SinkFenced(f"partition {self.shard} of {self.job.reader.topic} is no longer ours")
-        self._producer = self.job.producer(self.shard or "0")
         source = self.job.reader
         assert self._anchor is not None
+        if source is not None:
+            # who took a producer's id may be its partition's new owner, whom we must not fence in turn
+            sure = self.shard not in self.job.doubted or source.confirm(*self._anchor)
+            if self._own_log() is None:
+                raise SinkFenced(f"partition {self.shard} of {source.topic} is no longer ours")
+            if not sure:
+                raise Unavailable(f"group {self.job.group} has not confirmed yet that partition {self.shard} is ours")
+        self._producer = self.job.producer(self.shard or "0")
         topic, partition = (source.topic, int(self.shard)) if source else self._anchor
         found = self.job.lookup.committed(topic, partition)
         if found is not None:
@@ -191,11 +200,15 @@ class Transaction:
             elif source is not None and found.offset > 0:  # set by another tool
                 self.mark = f"{topic}/{partition}/{found.offset - 1}"
 
-    def _await_the_group(self, log: KafkaLog | None, polls: int, until: float, reason: StaleMember) -> None:
-        """Until a poll may have brought the group's new generation; or the partition turns out to be another's."""
-        while log is not None and log.ours and not log.leaving and time.monotonic() < until:
-            if log.source.polls > polls + 1:
+    def _await_the_group(
+        self, log: KafkaLog | None, identity: Any, polls: int, until: float, reason: StaleMember
+    ) -> None:
+        """Until we go by another name in the group, or may; or the partition turns out to be another's."""
+        while log is not None and log.ours and time.monotonic() < until:
+            if log.source.identity != identity or log.source.polls > polls + 1:
                 return
+            if log.leaving:
+                break
             time.sleep(0.01)
         self._end()
         if log is not None and log.ours and not log.leaving:
@@ -212,7 +225,8 @@ class Transaction:
     def _failed(self, reason: Exception, log: KafkaLog | None) -> Exception:
         """What to raise for a producer that is done for."""
         self._end()
-        if isinstance(reason, FencedProducer) and (log is None or not log.ours):
+        self.job.doubted.add(self.shard)
+        if isinstance(reason, FencedProducer) and (log is None or not log.ours or log.leaving):
             return SinkFenced(f"another process writes as {self.job.transactional_id}-{self.shard or '0'}: {reason}")
         return Unavailable(f"Kafka at {self.job.settings.servers}: the outcome of a commit is unknown: {reason}")
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("stream_rnn.kafka")
 
-_POLL_S = 0.05  # also the longest that a seek waits
+_POLL_S = 0.05  # the longest that a seek waits
+_CALM_POLL_S = 0.5  # where all logs flow
 _POLL_RECORDS = 2000
 _BUFFER_BYTES = 32 << 20  # read ahead of one log; fetching goes on below half of it
 _RECORD_BYTES = 200  # what a record takes besides its own bytes
@@ -118,14 +119,14 @@ class KafkaLog:
         """More records."""
         size = sum([len(r.value or b"") + len(r.key or b"") for r in records]) + _RECORD_BYTES * len(records)
         with self._changed:
-            if self._target is None and self.ours:
+            if self._target is None and self._fetched is not None and self.ours:
                 self._blocks.append((records, size))
                 self._bytes += size
                 self._fetched = records[-1].resume_at[0]
                 self._changed.notify_all()
 
-    def steer(self, member: Member) -> None:
-        """Carry a seek out; pause when there is too much, and go on when there is not."""
+    def steer(self, member: Member) -> bool:
+        """Carry a seek out; pause when there is too much, and go on when there is not. Whether records may come."""
         with self._changed:
             if self._target is not None:
                 member.seek(self.partition, self._target)
@@ -139,6 +140,7 @@ class KafkaLog:
             if wanted != self._paused:
                 (member.pause if wanted else member.resume)(self.partition)
                 self._paused = wanted
+            return not wanted
 
     def look_for_the_gap(self) -> None:
         """If what comes next is gone, the next `read` says so."""
@@ -182,6 +184,16 @@ class KafkaLog:
             time.sleep(0.1)
 
 
+class _Question:
+    """From a shard to the poll thread: are we still in the group?"""
+
+    def __init__(self, topic: str, partition: int) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.answer = False
+        self.answered = threading.Event()
+
+
 class KafkaSource:
     """A topic, read by one member of the job's group."""
 
@@ -200,6 +212,7 @@ class KafkaSource:
         self._logs: dict[int, KafkaLog] = {}
         self._new: list[KafkaLog] = []  # given to us, and the owner does not know yet
         self._acknowledged: dict[int, int] = {}
+        self._questions: deque[_Question] = deque()
 
     def join(self, owner: Owner) -> None:
         """Join the group; it calls `owner`, from another thread, as partitions come and go."""
@@ -228,6 +241,15 @@ class KafkaSource:
     def acknowledge(self, partition: int, offset: int) -> None:
         """To be committed at the next poll."""
         self._acknowledged[partition] = offset
+
+    def confirm(self, topic: str, partition: int) -> bool:
+        """Whether the group says that it knows us, asked by the poll thread; False: it does not say so now."""
+        asked = _Question(topic, partition)
+        self._questions.append(asked)
+        until = time.monotonic() + self.job.deadline_s
+        while not (asked.answered.wait(0.1) or self._closing.is_set() or time.monotonic() > until):
+            pass
+        return asked.answer
 
     def check_topic(self, saved_id: str) -> None:
         """Raise if a state was made from another topic of this name."""
@@ -315,10 +337,10 @@ class KafkaSource:
             member.close()
 
     def _poll(self, member: Member) -> None:
-        for log in list(self._logs.values()):
-            log.steer(member)
+        flowing = [log.steer(member) for log in list(self._logs.values())]
+        timeout_s = _CALM_POLL_S if all(flowing) and flowing else _POLL_S
         try:
-            for partition, records in member.poll(_POLL_S, _POLL_RECORDS).items():
+            for partition, records in member.poll(timeout_s, _POLL_RECORDS).items():
                 if records and partition in self._logs:
                     self._logs[partition].put(records)
         except OutOfRange:
@@ -329,6 +351,12 @@ class KafkaSource:
         for partition, log in list(self._logs.items()):
             log.end = member.end(partition)
         self._show_positions(member, wait=False)
+        while self._questions:
+            asked = self._questions.popleft()
+            try:
+                asked.answer = member.confirm(asked.topic, asked.partition)
+            finally:
+                asked.answered.set()
 
     def _show_positions(self, member: Member, wait: bool) -> None:
         offsets, self._acknowledged = self._acknowledged, {}

@@ -57,6 +57,7 @@ def content(address: str, topic: str, partition: int = 0, isolation: str = "read
             "enable.partition.eof": True,
             "enable.auto.commit": False,
             "fetch.message.max.bytes": 1 << 24,
+            "fetch.wait.max.ms": 10,
         }
     )
     consumer.assign([confluent_kafka.TopicPartition(topic, partition, 0)])
@@ -64,11 +65,13 @@ def content(address: str, topic: str, partition: int = 0, isolation: str = "read
     end = time.monotonic() + 20
     try:
         while time.monotonic() < end:
-            for message in consumer.consume(1000, 0.2):
-                if message.error() is None:
-                    found.append(message)
-                elif message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF:
-                    return found
+            message = consumer.poll(0.2)
+            if message is None:
+                continue
+            if message.error() is None:
+                found.append(message)
+            elif message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF:
+                return found
     finally:
         consumer.close()
     raise AssertionError(f"{topic}/{partition} does not end")
