@@ -67,11 +67,12 @@ class Engine:
         self._sinks = {PREDICTIONS: sink} if sink is not None else {}
         if self.policy.on_error == "dead_letter":
             self._sinks[DEAD_LETTERS] = dead_letter or _letters_beside(self.folder)
+        given: Any = model
         self._type: Any = type(model)
         self._settings = dict(model.settings)
-        self._given: Any = model
+        self._given = given
         fresh = not len(model.keyspace) and not model.keyspace.clock
-        self._raw: bytes | None = None if fresh else self._given.to_bytes()
+        self._raw: bytes | None = None if fresh else given.to_bytes()
         self._live: dict[str, Any] = {}
         self._codec = codec or (lambda: codec_for(source, self._settings))
         self._transform = transform
@@ -187,9 +188,9 @@ class Engine:
             logger.error("also failed: %s", failure)
         if failures:
             raise failures[0]
-        failure = getattr(self.source, "failure", None)
-        if failure is not None:
-            raise failure
+        lost: BaseException | None = getattr(self.source, "failure", None)
+        if lost is not None:
+            raise lost
 
     # Models
 

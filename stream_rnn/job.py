@@ -22,7 +22,8 @@ def engine_of(config: Config, *, new_outputs: bool = False) -> Engine:
     """The job, ready to run."""
     context = context_of(config)
     source = source_of(config, context)
-    dead_letter = config.dead_letter and sink_of(config, "dead_letter", config.dead_letter, context)
+    letters = config.dead_letter
+    dead_letter = None if letters is None else sink_of(config, "dead_letter", letters, context)
     return Engine(
         source, model_of(config), sink_of(config, "sink", config.sink, context), dead_letter, config.state.path,
         codec=lambda: codec_of(config.event, source), transform=transform_of(config.event),
@@ -62,6 +63,11 @@ def model_of(config: Config) -> Forecaster:
     event = config.event
     if event.task != "forecast":
         raise ConfigError(f'event.task = "{event.task}": only "forecast" can be run')
+    return forecaster(event, msgspec.structs.asdict(config.model))
+
+
+def forecaster(event: Event, model: dict[str, Any]) -> Forecaster:
+    """The same from an [event] section and the settings of a [model] section."""
     return Forecaster(
         event.target[0] if len(event.target) == 1 else list(event.target),
         key=(event.key[0] if len(event.key) == 1 else list(event.key)) or None,
@@ -69,13 +75,13 @@ def model_of(config: Config) -> Forecaster:
         features=None if event.features is None else list(event.features),
         horizon=event.horizon,
         ignore=[name for name in (event.id, event.label) if name is not None],
-        **msgspec.structs.asdict(config.model),
+        **model,
     )
 
 
 def codec_of(event: Event, source: Any) -> Codec:
     """What decodes the source's records."""
-    format = event.format or getattr(source, "format", "json")
+    format: str = event.format or getattr(source, "format", "json")
     wanted = None
     if event.features is not None and event.transform is None:  # then nothing else matters
         wanted = [*event.target, *event.key, *event.features, *([event.time] if event.time else [])]

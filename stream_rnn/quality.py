@@ -27,8 +27,8 @@ class Quality:
         """Take in a block."""
         seen = set()
         for p in results[:_LOOK]:
-            if p.__class__ is not Prediction or p.key in seen:  # only a key's first: its last value was before the block
-                continue
+            if p.__class__ is not Prediction or p.key in seen:
+                continue  # of a key only the first: its last value is from before the block
             seen.add(p.key)
             actual, predicted, last = _first(p.actual), _first(p.predicted), self._last.get(p.key)
             if actual is None or predicted is None or last is None:
@@ -57,4 +57,4 @@ def _first(value: Any) -> float | None:
         value = next(iter(value.values()), None)
     if isinstance(value, list):
         value = value[0] if value else None
-    return value
+    return value  # type: ignore[no-any-return]

@@ -53,6 +53,7 @@ logger = logging.getLogger("stream_rnn.shard")
 BLOCK = 1024  # events at a time, at most; nothing that comes out depends on it
 _WAIT_S = 0.1  # the longest that a shard does not look up
 _TALLY = "engine.tally"
+ENGINE_ARRAYS = (_TALLY,)  # of a snapshot, besides the model's
 
 Transform = Callable[[Event], "Event | None"]
 
@@ -280,7 +281,7 @@ class Shard:
         """One result an event; those that are no events stay as they are."""
         if set(map(type, events)) == {dict}:
             return self._step(events)
-        results: list[Result] = list(events)
+        results: list[Any] = list(events)
         rows = [i for i, e in enumerate(events) if e.__class__ is dict]
         if rows:
             for i, result in zip(rows, self._step([events[i] for i in rows]), strict=True):
@@ -290,7 +291,7 @@ class Shard:
     def _step(self, events: Any) -> list[Result]:
         """Through the model; keys that were silent for too long start afresh."""
         if self._idle is None:
-            return self.model.step_many(events)
+            return self.model.step_many(events)  # type: ignore[no-any-return]
         results: list[Result] = []
         start = 0
         for stop, keys in self._idle.cuts(events):

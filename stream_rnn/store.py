@@ -343,6 +343,11 @@ class Store:
             rows = db.execute("SELECT key, seen, crc, max(generation) FROM states GROUP BY key").fetchall()
         return [unpack_key(key) for key, seen, crc, _ in rows if crc is not None and seen is not None and seen < before]
 
+    @property
+    def whole(self) -> int:
+        """How many snapshots still have all their key states."""
+        return len(self._generations([]))
+
     def history(self) -> list[Snapshot]:
         """Every snapshot that is kept, newest first, without arrays: what `rollback` can choose from."""
         with self._file.reading() as db:
