@@ -1,0 +1,52 @@
+"""The jobs that are killed: plain, from standard input, across rotation, with keys on disk; and what each must leave."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from recovery import stream
+from recovery.job import Job, Outcome
+from recovery.nursery import Nursery
+
+_NO_CHECKPOINTS = {"state.checkpoint_interval": "1h"}
+SCENARIOS: dict[str, dict[str, Any]] = {
+    "file": {"records": 4000},
+    "clean": {"records": 2500, "bad": 0.0},
+    "replay": {"records": 3000, "settings": _NO_CHECKPOINTS},
+    "stdin": {"records": 3000, "source": "stdin"},
+    "follow": {"records": 6000, "source": "follow", "rotate_every": 250},
+    "spill": {"records": 4000, "keys": 600, "settings": {"limits.memory": "1MiB"}},
+    "mixture": {"records": 1500, "keys": 80, "settings": {
+        "model.kind": "mixture", "model.k1": 1, "event.horizon": 2, "limits.memory": "1MiB",
+        "limits.idle_key_ttl": "60s"}},
+}  # fmt: skip
+
+
+@cache
+def _records(n: int, keys: int, bad: float) -> list[bytes]:
+    return stream.lines(n, keys=keys, bad=bad)
+
+
+def job(name: str, folder: Path, nursery: Nursery | None, **settings: Any) -> Job:
+    """A fresh job of a scenario."""
+    scenario = dict(SCENARIOS[name])
+    records = _records(scenario.pop("records"), scenario.pop("keys", 30), scenario.pop("bad", 0.03))
+    return Job(folder, records, nursery=nursery, settings=scenario.pop("settings", {}) | settings, **scenario)
+
+
+class Whole:
+    """What each scenario leaves if nothing disturbs it; run once."""
+
+    def __init__(self, folder: Path, nursery: Nursery) -> None:
+        self._folder, self._nursery = folder, nursery
+        self._found: dict[str, Outcome] = {}
+
+    def __call__(self, name: str) -> Outcome:
+        """Of that scenario."""
+        if name not in self._found:
+            whole = job(name, self._folder / name, self._nursery)
+            whole.finish()
+            self._found[name] = whole.outcome()
+        return self._found[name]

@@ -1,0 +1,236 @@
+"""What the tests do to a process before it begins: worse disks than it deserves, and engines that are wrong on purpose.
+
+Everything here runs in the process itself (see nursery.py), so that it works without privileges or compilers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import itertools
+import os
+import random
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable
+from typing import Any
+
+_write, _fsync, _open, _close = os.write, os.fsync, os.open, os.close
+
+
+def blocks_of(events: int) -> None:
+    """Cut the stream into smaller blocks than a config can ask for: more instants in less time."""
+    from stream_rnn import job
+
+    policy_of = job.policy_of
+    _replace(job, "policy_of", lambda config: policy_of(config) | {"block": events})
+
+
+# Disks
+
+
+def disk_that_forgets(seed: int) -> None:
+    """A power failure: what was written to an output and not synced is lost when the process is killed.
+
+    Or some of it is, down to the middle of a line.
+    """
+    rng = random.Random(seed)
+    cached: dict[int, bytearray] = {}
+
+    def open(path: Any, flags: int, *mode: Any, **more: Any) -> int:
+        fd = _open(path, flags, *mode, **more)
+        if flags & os.O_RDWR and str(path).endswith(".jsonl"):
+            cached[fd] = bytearray()
+        return fd
+
+    def flush(fd: int, n: int) -> None:
+        while n:
+            done = _write(fd, cached[fd][:n])
+            del cached[fd][:done]
+            n -= done
+
+    def write(fd: int, data: Any) -> int:
+        if fd not in cached:
+            return _write(fd, data)
+        cached[fd] += data
+        if rng.random() < 0.3:
+            flush(fd, rng.randrange(len(cached[fd]) + 1))
+        return len(data)
+
+    def fsync(fd: int) -> None:
+        if fd in cached:
+            flush(fd, len(cached[fd]))
+        _fsync(fd)
+
+    def close(fd: int) -> None:
+        if fd in cached:
+            flush(fd, len(cached[fd]))
+            del cached[fd]
+        _close(fd)
+
+    for name, new in (("open", open), ("write", write), ("fsync", fsync), ("close", close)):
+        _replace(os, name, new)
+
+
+def files_of_at_most(size: int) -> None:
+    """A quota: no file may grow beyond that many bytes."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def count_writes() -> None:
+    """Write into the file `writes` how many writes the process came to."""
+    _at_writes(lambda n: None, at_end=lambda n: open("writes", "w").write(str(n)))
+
+
+def failing_write(n: int, error: str, half: bool, ever_after: bool) -> None:
+    """The n-th write or sync of all that the process makes fails, SQLite's too; with `half`, in its middle."""
+    code = getattr(errno, error)
+    _at_writes(lambda i: (code, half) if i == n or (ever_after and i > n) else None)
+
+
+def _at_writes(fails: Callable[[int], tuple[int, bool] | None], at_end: Callable[[int], Any] | None = None) -> None:
+    """Ask before every write to a file whether and how it fails."""
+    numbers = itertools.count(1)
+    newest = 0
+    lock = threading.Lock()
+
+    def verdict() -> tuple[int, bool] | None:
+        nonlocal newest
+        with lock:
+            newest = next(numbers)
+            return fails(newest)
+
+    def write(fd: int, data: Any) -> int:
+        if stat.S_ISREG(os.fstat(fd).st_mode) and fd > 2 and (bad := verdict()):
+            return _fail(bad, lambda: _write(fd, memoryview(data)[: len(data) // 2]), _write, fd)
+        return _write(fd, data)
+
+    def fsync(fd: int) -> None:
+        if bad := verdict():
+            raise OSError(bad[0], os.strerror(bad[0]))
+        _fsync(fd)
+
+    _replace(os, "write", write)
+    _replace(os, "fsync", fsync)
+    _watch_sqlite(verdict)
+    if at_end is not None:
+        exit = os._exit
+        _replace(os, "_exit", lambda code: (at_end(newest), exit(code)))
+
+
+def _fail(bad: tuple[int, bool], write_half: Callable[[], int], *_: Any) -> int:
+    if bad[1]:
+        write_half()
+    raise OSError(bad[0], os.strerror(bad[0]))
+
+
+class _Vfs(ctypes.Structure):
+    """sqlite3_vfs of sqlite3.h, version 3."""
+
+    _fields_ = (
+        [("iVersion", ctypes.c_int), ("szOsFile", ctypes.c_int), ("mxPathname", ctypes.c_int)]
+        + [(name, ctypes.c_void_p) for name in (
+            "pNext", "zName", "pAppData", "xOpen", "xDelete", "xAccess", "xFullPathname", "xDlOpen", "xDlError",
+            "xDlSym", "xDlClose", "xRandomness", "xSleep", "xCurrentTime", "xGetLastError", "xCurrentTimeInt64")]
+        + [(name, ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, *rest))
+           for name, rest in (("xSetSystemCall", [ctypes.c_void_p]), ("xGetSystemCall", []), ("xNextSystemCall", []))]
+    )  # fmt: skip
+
+
+_kept: list[Any] = []  # what C code points to
+
+
+def _watch_sqlite(verdict: Callable[[], tuple[int, bool] | None]) -> None:
+    """Let SQLite ask, too: it lets its system calls be replaced, for tests like these."""
+    vfs = _default_vfs()
+    assert vfs is not None
+    kinds = {
+        b"pwrite": ctypes.c_long, b"pwrite64": ctypes.c_int64,
+    }  # fmt: skip
+    for name, offset in kinds.items():
+        old = vfs.xGetSystemCall(ctypes.addressof(vfs), name)
+        if not old:
+            continue
+        type = ctypes.CFUNCTYPE(ctypes.c_ssize_t, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, offset,
+                                use_errno=True)  # fmt: skip
+        call = type(_faulty(type(old), verdict))
+        _kept.append(call)
+        vfs.xSetSystemCall(ctypes.addressof(vfs), name, ctypes.cast(call, ctypes.c_void_p))
+
+
+def _faulty(old: Any, verdict: Callable[[], tuple[int, bool] | None]) -> Any:
+    def pwrite(fd: int, data: int, size: int, offset: int) -> int:
+        bad = verdict()
+        if bad is None:
+            return int(old(fd, data, size, offset))
+        if bad[1]:
+            old(fd, data, size // 2, offset)
+        ctypes.set_errno(bad[0])
+        return -1
+
+    return pwrite
+
+
+def _default_vfs() -> _Vfs | None:
+    """SQLite's own; None where this Python hides it."""
+    import _sqlite3
+
+    assert sqlite3.sqlite_version_info >= (3, 8)
+    try:
+        find = ctypes.CDLL(getattr(_sqlite3, "__file__", None)).sqlite3_vfs_find
+    except (AttributeError, OSError):
+        return None
+    find.restype, find.argtypes = ctypes.POINTER(_Vfs), [ctypes.c_char_p]
+    return find(None).contents
+
+
+def sqlite_can_be_watched() -> bool:
+    """Whether writes of SQLite can be made to fail here."""
+    return _default_vfs() is not None
+
+
+# Engines that are wrong
+
+
+def mark_filter_off() -> None:
+    """Outputs do not drop what they have already."""
+    from stream_rnn.outputs import Outputs
+
+    _replace(Outputs, "_first_wanted", lambda self, name, records: 0)
+
+
+def checkpoint_before_the_output_is_durable() -> None:
+    """A checkpoint does not wait for the outputs."""
+    from stream_rnn.shard import Shard
+
+    checkpoint = Shard.checkpoint
+
+    def early(self: Any, wait: bool = False) -> None:
+        self.commit = lambda: None
+        checkpoint(self, wait)
+        del self.commit
+
+    _replace(Shard, "checkpoint", early)
+
+
+def outputs_are_trusted() -> None:
+    """Nobody looks whether an output has lost something."""
+    from stream_rnn import recovery
+
+    _replace(recovery, "behind", lambda snapshot, log, outputs: None)
+
+
+def newer_rows_are_kept() -> None:
+    """Key states are taken whatever generation they belong to."""
+    from stream_rnn.store import Store
+
+    _replace(Store, "_drop_newer", lambda self, generation: None)
+
+
+def _replace(owner: Any, name: str, new: Any) -> None:
+    """Put something in the place of what must be there."""
+    assert hasattr(owner, name), f"{owner} has no {name} any more: the control controls nothing"
+    setattr(owner, name, new)
