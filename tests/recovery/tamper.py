@@ -30,10 +30,10 @@ def blocks_of(events: int) -> None:
 # Disks
 
 
-def disk_that_forgets(seed: int) -> None:
+def disk_that_forgets(seed: int, some: float = 0.3) -> None:
     """A power failure: what was written to an output and not synced is lost when the process is killed.
 
-    Or some of it is, down to the middle of a line.
+    Now and then (`some`) a part gets to the disk all the same, up to the middle of a line.
     """
     rng = random.Random(seed)
     cached: dict[int, bytearray] = {}
@@ -54,7 +54,7 @@ def disk_that_forgets(seed: int) -> None:
         if fd not in cached:
             return _write(fd, data)
         cached[fd] += data
-        if rng.random() < 0.3:
+        if rng.random() < some:
             flush(fd, rng.randrange(len(cached[fd]) + 1))
         return len(data)
 
