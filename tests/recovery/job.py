@@ -23,6 +23,7 @@ from recovery.nursery import Child, Nursery
 from recovery.stream import MAX_BYTES, text
 
 from stream_rnn.connectors.stdio import StdinSource
+from stream_rnn.errors import StateError
 from stream_rnn.journal import JournalLog
 from stream_rnn.store import Store
 
@@ -240,7 +241,10 @@ class Job:
         path = self.state.with_name("journal.db")
         if not path.exists():
             return 0
-        journal = JournalLog(StdinSource(), path)
+        try:
+            journal = JournalLog(StdinSource(), path)
+        except StateError:  # damaged: the job will say so
+            return 0
         received = journal.received
         journal.close()
         return len(text(self.records[:received]))
