@@ -81,7 +81,7 @@ def forecaster(event: Event, model: dict[str, Any]) -> Forecaster:
 
 def codec_of(event: Event, source: Any) -> Codec:
     """What decodes the source's records."""
-    format: str = event.format or getattr(source, "format", "json")
+    format: Any = event.format or getattr(source, "format", "json")
     wanted = None
     if event.features is not None and event.transform is None:  # then nothing else matters
         wanted = [*event.target, *event.key, *event.features, *([event.time] if event.time else [])]
