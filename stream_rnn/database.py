@@ -133,6 +133,10 @@ class Database:
                 raise StateError(f"{self.path}: the disk is full; make room and start again: nothing is lost") from e
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise StateBusy(f"{self.path} was kept locked by another process for {_BUSY_S:.0f} s") from e
+            if code == sqlite3.SQLITE_IOERR:
+                full = " or is full" if exact == sqlite3.SQLITE_IOERR_SHMSIZE else ""
+                raise StateError(f"{self.path}: the disk refused it{full}: {e}; start again when it is well: nothing "
+                                 "is lost") from e
             raise StateError(f"{self.path} cannot be used: {e}") from e
         except (UnicodeDecodeError, msgspec.MsgspecError) as e:
             raise StateDamaged(f"{self.path} is damaged: {e}") from e
