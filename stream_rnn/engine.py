@@ -31,7 +31,7 @@ from stream_rnn.shard import Model, Policy, Shard, Transform
 
 logger = logging.getLogger("stream_rnn.engine")
 
-_LOOK_S = 0.2  # how often it is seen that a shard has ended
+_LOOK_S = 0.2  # how often it is seen that a source has failed
 
 
 class Engine:
@@ -142,7 +142,8 @@ class Engine:
         with self._lock:
             for log in logs:
                 policy = copy.copy(self.policy)
-                shard = Shard(log, self._make_model, self._sinks, self.folder, policy, self._codec, self._transform)
+                shard = Shard(log, self._make_model, self._sinks, self.folder, policy, self._codec, self._transform,
+                              self._news.set)  # fmt: skip
                 self.shards.append(shard)
                 shard.start()
                 if self._stopping:
@@ -178,7 +179,7 @@ class Engine:
         """Put aside the shards that have ended."""
         with self._lock:
             ended = [s for s in self.shards if not s.alive]
-            self.shards = [s for s in self.shards if s.alive]
+            self.shards = [s for s in self.shards if s not in ended]
             names = {s.name for s in ended}
             self._ended = [s for s in self._ended if s.name not in names or s.failure is not None] + ended
 

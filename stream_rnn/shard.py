@@ -98,6 +98,7 @@ class Shard:
         policy: Policy,
         make_codec: Callable[[], Codec],
         transform: Transform | None = None,
+        at_end: Callable[[], None] = lambda: None,
     ) -> None:
         self.name: str = getattr(log, "shard", "")
         self.log = self.source_log = log
@@ -127,7 +128,8 @@ class Shard:
         self._shown_marks: dict[str, str | None] = {}
         self._saved_at: Position = ()
         self._committed_at = self._checkpoint_at = 0.0
-        self._thread = threading.Thread(target=self.run, name=f"shard{self._suffix}", daemon=True)
+        self._at_end, self._ended = at_end, False
+        self._thread = threading.Thread(target=self._run, name=f"shard{self._suffix}", daemon=True)
 
     # What others may call
 
@@ -151,7 +153,7 @@ class Shard:
     @property
     def alive(self) -> bool:
         """Not at its end."""
-        return self._thread.is_alive()
+        return not self._ended
 
     def change(self, changes: dict[str, Any]) -> None:
         """Settings to be in force soon ({"model.lr": 1e-4})."""
@@ -182,6 +184,13 @@ class Shard:
         return None if counters is None else counters.get("updates")
 
     # The thread
+
+    def _run(self) -> None:
+        try:
+            self.run()
+        finally:
+            self._ended = True
+            self._at_end()
 
     def run(self) -> None:
         """To the end of the log, or until stopped; opened again from its checkpoint when the other end was away."""
