@@ -78,7 +78,8 @@ class _Connection:
     def _on_error(self, error: Any) -> None:
         if error.code() in _WRONG_LOGIN:
             self._wrong_login = error.str()
-        self._reason = error.str()
+        if error.code() != KafkaError._ALL_BROKERS_DOWN or not self._reason:  # others say why
+            self._reason = error.str()
 
 
 class ConfluentLookup:
@@ -221,6 +222,9 @@ class ConfluentLookup:
                 with self._lock:
                     return question()
             except KafkaException as e:
+                if _error(e).code() == KafkaError._UNKNOWN_PARTITION and self._consumer is not None:
+                    with contextlib.suppress(KafkaException):
+                        self._consumer.list_topics(timeout=1.0)  # it may have been added
                 for client in (self._consumer, self._admin):
                     if client is not None:
                         client.poll(0)  # lets it tell its reasons
@@ -385,6 +389,7 @@ class ConfluentProducer:
         self._refused: Any = None  # the first record that the broker refused
         self._connection = _Connection(settings)
         options = self._connection.options("producer", **_PRODUCER, **{"transactional.id": transactional_id})
+        options.setdefault("socket.timeout.ms", int(1000 * timeout_s))  # sending positions heeds no other deadline
         self._producer: Any = self._connection.made(confluent_kafka.Producer, options)
         try:
             self._producer.init_transactions(timeout_s)

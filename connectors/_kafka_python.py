@@ -39,6 +39,7 @@ from stream_rnn.records import Record
 T = TypeVar("T")
 log = logging.getLogger("stream_rnn.kafka")
 
+_BRISK = {"retry_backoff_ms": 10}  # a new client's first question else waits 100 ms
 _REBALANCE_S = 1.0  # a poll in a rebalance
 _REBALANCE_LIMIT_S = 10.0  # a rebalance
 _DEFAULT_LARGEST = 1 << 20  # where the broker does not say
@@ -121,7 +122,8 @@ class KafkaPythonLookup:
     def read(self, topic: str, partition: int, first: int, end: int) -> Iterator[Record]:
         """The committed records from `first` up to `end`."""
         place = kafka.TopicPartition(topic, partition)
-        consumer = _made(kafka.KafkaConsumer, self._settings, self._timeout_s, **_reader(self._settings, None))
+        options = _reader(self._settings, None) | _BRISK
+        consumer = _made(kafka.KafkaConsumer, self._settings, self._timeout_s, **options)
         try:
             consumer.assign([place])
             consumer.seek(place, first)
@@ -149,7 +151,7 @@ class KafkaPythonLookup:
 
     def _member(self) -> Any:
         if self._consumer is None:
-            options = _reader(self._settings, self._group)
+            options = _reader(self._settings, self._group) | _BRISK
             options.pop("group_instance_id", None)  # it never joins
             self._consumer = _made(kafka.KafkaConsumer, self._settings, self._timeout_s, **options)
         return self._consumer
@@ -476,7 +478,7 @@ class _Retired:
         self._id = transactional_id
         self._producer = producer
         self._closed = threading.Event()
-        if not self._try(2.0):
+        if not self._try(0.5):
             with self._lock:
                 self._waiting.setdefault(transactional_id, []).append(self)
             threading.Thread(target=self._retire, name=f"retire-{transactional_id}", daemon=True).start()
@@ -521,8 +523,8 @@ class _Reasons(logging.Handler):
             self._best = (worth, text)
 
     def __str__(self) -> str:
-        hint = "; a broker that hangs up at once wants another login, or TLS" if "disconnected" in self._best[1] else ""
-        return self._best[1] + hint
+        text = self._best[1]
+        return text + "; a broker that hangs up at once wants another login, or TLS" if "socket disc" in text else text
 
 
 def _made(client: Any, settings: KafkaSettings, timeout_s: float, **options: Any) -> Any:

@@ -165,6 +165,11 @@ class Broker:
         self.start()
 
     @property
+    def running(self) -> bool:
+        """Started, and not stopped or killed since."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def admin(self) -> KafkaAdminClient:
         """A client to manage topics and groups with."""
         if self._admin is None:
@@ -189,7 +194,7 @@ class Broker:
         """Stop and remove the data."""
         atexit.unregister(self.close)
         self._forget_admin()
-        if self._process is not None and self._process.poll() is None:
+        if self.running:
             self.kill()  # nobody needs the data any more
         shutil.rmtree(self._dir, ignore_errors=True)
 

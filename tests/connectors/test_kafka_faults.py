@@ -1,0 +1,156 @@
+"""The broker is killed with -9 and comes back: what was committed is there once, in order, and nothing else."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from broker import Broker
+from kafka_help import CLIENTS, Copier, assert_copied, fill, join, until, values
+
+from stream_rnn.connectors import Message
+from stream_rnn.connectors.kafka import KafkaJob, Snapshot
+from stream_rnn.connectors.memory import MemorySource
+from stream_rnn.errors import Unavailable
+from stream_rnn.records import Record
+
+pytestmark = [pytest.mark.kafka, pytest.mark.parametrize("client", CLIENTS)]
+
+
+@pytest.fixture(scope="module")
+def module_broker():
+    with Broker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def own(module_broker):
+    """A broker to be killed."""
+    yield module_broker
+    if not module_broker.running:
+        module_broker.start()
+
+
+@pytest.fixture
+def job(own, client, request):
+    job = KafkaJob(
+        {"bootstrap.servers": own.address, "session.timeout.ms": 10000, "heartbeat.interval.ms": 500},
+        f"job-{request.node.name}".replace("[", "-").rstrip("]"),
+        client=client,
+        deadline_s=2.0,
+    )
+    yield job
+    if job.reader is not None:
+        job.reader.close()
+    job.close()
+
+
+def name(client, what):
+    return f"{what}-{client}"
+
+
+def again(opening):
+    """Open something as soon as the broker answers."""
+    found = []
+
+    def opened():
+        try:
+            found.append(opening())
+        except Unavailable:
+            return False
+        return True
+
+    until(opened)
+    return found[0]
+
+
+def test_commits_without_an_answer(own, job, client):
+    """The broker dies before a commit and a snapshot, and comes back after the deadline: done, or not done at all."""
+    topic, out = own.create(name(client, "in")), own.create(name(client, "out"))
+    fill(own.address, topic, [b"%d" % i for i in range(10)])
+    log = join(job, topic).held[0]
+    output, state = job.sink(out).open("0"), job.shared_state("0")
+    record = Record(b"", (0,), (1,), b"k")
+    output.write([Message(b"first", log.name + "0", record)])
+    output.unit.commit(log.name + "0", (1,), log)
+    state.put(Snapshot(b"a" * 2_000_000, (1,)))
+    output.write([Message(b"second", log.name + "1", record)])
+    own.kill()
+    start = time.monotonic()
+    with pytest.raises(Unavailable, match="outcome of a commit is unknown"):
+        output.unit.commit(log.name + "1", (2,), log)
+    assert time.monotonic() - start < 12
+    with pytest.raises(Unavailable):  # the producer is not used again
+        output.write([Message(b"third", log.name + "2", record)])
+    output.close()
+    with pytest.raises(Unavailable, match="unknown"):
+        state.put(Snapshot(b"b" * 1_500_000, (2,)))
+    state.close()
+    with pytest.raises(Unavailable):
+        job.sink(out).open("0")
+    own.start()
+    output, state = again(lambda: job.sink(out).open("0")), again(lambda: job.shared_state("0"))
+    mark = output.mark()
+    assert mark in (log.name + "0", log.name + "1")
+    if mark == log.name + "0":
+        output.write([Message(b"second", log.name + "1", record)])
+    output.write([Message(b"third", log.name + "2", record)])
+    output.unit.commit(log.name + "2", (3,), log)
+    output.close()
+    assert values(own.address, out) == [b"first", b"second", b"third"]
+    assert state.newest() in (Snapshot(b"a" * 2_000_000, (1,)), Snapshot(b"b" * 1_500_000, (2,)))
+    state.put(Snapshot(b"c", (3,)))
+    assert state.newest().data == b"c"
+    state.close()
+
+
+def test_kills_under_load(own, job, client):
+    """Kills while records are copied: the output is what an undisturbed run would give."""
+    topics = [own.create(name(client, what), 2) for what in ("load", "load-out", "load-dead")]
+    for partition in (0, 1):
+        fill(own.address, topics[0], [b"%d" % i for i in range(4000)], partition)
+    copier = Copier(job, *topics, block=10).start()
+    until(lambda: copier.commits > 20)
+    for pause in (0.0, 3.0):  # the last is longer than the deadline of a commit
+        own.kill()
+        time.sleep(pause)
+        own.start()
+        before = copier.commits
+        until(lambda: copier.commits > before + 20)  # noqa: B023
+    copier.block = 1000
+
+    def done():
+        found = [job.lookup.committed(topics[0], partition) for partition in (0, 1)]
+        return all(f is not None and f.offset == 4000 for f in found)
+
+    until(done)
+    assert not copier.ends
+    copier.stop()
+    assert_copied(own.address, *topics, 2)
+
+
+def test_a_kill_in_the_middle_of_commits(own, job, client):
+    """Commits one after the other, and a kill among them at any moment; the mark always tells what is out."""
+    out = own.create(name(client, "many"))
+    sink, log = job.sink(out), MemorySource([])
+    n, output, unknown = 0, again(lambda: sink.open("")), 0
+    killer = threading.Thread(target=lambda: (time.sleep(0.4), own.restart()))
+    killer.start()
+    end = time.monotonic() + 40
+    while (killer.is_alive() or n < 60) and time.monotonic() < end:
+        try:
+            if output is None:
+                output = sink.open("")
+                n = int(output.mark().rsplit("/", 1)[1]) + 1
+            output.write([Message(b"%d" % n, f"memory:{n}")])
+            output.unit.commit(f"memory:/{n}", (n,), log)
+            n += 1
+        except Unavailable:
+            unknown += 1
+            if output is not None:
+                output.close()
+            output = None
+    killer.join()
+    assert n >= 60
+    assert values(own.address, out) == [b"%d" % i for i in range(n)]
