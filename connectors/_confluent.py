@@ -247,9 +247,11 @@ class ConfluentMember:
         self._connection = _Connection(settings)
         self._failed: BaseException | None = None  # of a rebalance call, which the library would swallow
         self._trouble: Any = None  # what came in the place of a record
+        self._told: list[Callable[[bool], None]] = []  # whom the commits under way are for
         self._begun: set[int] = set()  # partitions that are fetched, or paused
         self._consumer: Any = self._connection.made(
-            confluent_kafka.Consumer, self._connection.options("consumer", **_reader(group))
+            confluent_kafka.Consumer,
+            self._connection.options("consumer", **_reader(group), on_commit=self._on_commit),
         )
         self._consumer.subscribe([topic], self._on_assigned, self._on_revoked, self._on_lost)
 
@@ -317,31 +319,38 @@ class ConfluentMember:
 
     def acknowledge(self, offsets: Mapping[int, int], wait: bool) -> None:
         """Commit positions for others to see; that this fails harms nobody, unless we are fenced."""
-        try:
-            self._consumer.commit(
-                offsets=[TopicPartition(self._topic, p, offset) for p, offset in offsets.items()],
-                asynchronous=not wait,
-            )
-        except KafkaException as e:
-            if _error(e).code() == KafkaError.FENCED_INSTANCE_ID:
-                raise FencedMember from None
-            log.info("position not committed: %s", _error(e).str())
+        told: list[bool] = []
+        self._commit([TopicPartition(self._topic, p, offset) for p, offset in offsets.items()], told.append)
+        until = time.monotonic() + 2.0
+        while wait and not told and time.monotonic() < until:
+            self._consumer.poll(0.05)
 
-    def confirm(self, topic: str, partition: int) -> bool:
-        """Whether the group knows us: it does if it takes a position from us, for a place that nobody reads."""
-        place = TopicPartition(topic, partition, 0, "a member made sure")
-        try:
-            self._consumer.commit(offsets=[place], asynchronous=False)
-        except KafkaException as e:
-            if _error(e).code() == KafkaError.FENCED_INSTANCE_ID:
-                raise FencedMember from None
-            log.info("membership not confirmed: %s", _error(e).str())  # a rebalance under way, or no answer
-            return False
-        return True
+    def confirm(self, topic: str, partition: int, tell: Callable[[bool], None]) -> None:
+        """Tell, from a later poll, whether the group knows us: it takes a position from us, for a place of no use."""
+        self._commit([TopicPartition(topic, partition, 0, "a member made sure")], tell)
 
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
+
+    def _commit(self, places: list[Any], tell: Callable[[bool], None]) -> None:
+        self._told.append(tell)
+        try:
+            self._consumer.commit(offsets=places, asynchronous=True)
+        except KafkaException as e:
+            self._told.remove(tell)
+            self._trouble = _error(e)
+            tell(False)
+
+    def _on_commit(self, error: Any, places: list[Any]) -> None:
+        """The library's call, from within `poll`, in the order of the commits."""
+        error = error or next((place.error for place in places if place.error is not None), None)
+        if error is not None:
+            log.info("position not committed: %s", error.str())
+            if error.code() == KafkaError.FENCED_INSTANCE_ID:
+                self._trouble = error
+        if self._told:
+            self._told.pop(0)(error is None)
 
     def _on_assigned(self, consumer: Any, places: list[Any]) -> None:
         consumer.incremental_assign([])  # each begins at its first seek: a paused one would take a second to

@@ -255,17 +255,13 @@ class KafkaPythonMember(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
         except client_errors.KafkaError as e:
             log.info("position not committed: %s", _text(e))
 
-    def confirm(self, topic: str, partition: int) -> bool:
-        """Whether the group knows us: it does if it takes a position from us, for a place that nobody reads."""
-        place = kafka.TopicPartition(topic, partition)
+    def confirm(self, topic: str, partition: int, tell: Callable[[bool], None]) -> None:
+        """Tell, from a later poll, whether the group knows us: it takes a position from us, for a place of no use."""
+        wanted = {kafka.TopicPartition(topic, partition): kafka.OffsetAndMetadata(0, "a member made sure", -1)}
         try:
-            self._consumer.commit({place: kafka.OffsetAndMetadata(0, "a member made sure", -1)}, timeout_ms=3000)
-        except client_errors.FencedInstanceIdError:
-            raise FencedMember from None
-        except client_errors.KafkaError as e:  # a rebalance under way, or no answer
-            log.info("membership not confirmed: %s", _text(e))
-            return False
-        return True
+            self._consumer.commit_async(wanted, callback=lambda _, answer: tell(not isinstance(answer, Exception)))
+        except client_errors.KafkaError:
+            tell(False)
 
     def close(self) -> None:
         """Leave the group."""

@@ -193,6 +193,11 @@ class _Question:
         self.answer = False
         self.answered = threading.Event()
 
+    def tell(self, answer: bool) -> None:
+        """The answer."""
+        self.answer = answer
+        self.answered.set()
+
 
 class KafkaSource:
     """A topic, read by one member of the job's group."""
@@ -353,10 +358,7 @@ class KafkaSource:
         self._show_positions(member, wait=False)
         while self._questions:
             asked = self._questions.popleft()
-            try:
-                asked.answer = member.confirm(asked.topic, asked.partition)
-            finally:
-                asked.answered.set()
+            member.confirm(asked.topic, asked.partition, asked.tell)
 
     def _show_positions(self, member: Member, wait: bool) -> None:
         offsets, self._acknowledged = self._acknowledged, {}

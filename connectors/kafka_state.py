@@ -9,6 +9,7 @@ partition p to itself: the newest snapshot is at the partition's end, and is fou
 from __future__ import annotations
 
 import itertools
+import time
 import zlib
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ TOPIC_OPTIONS = {
     "compression.type": "producer",
 }
 _HEADER = "snapshot"
+_SOMEWHERE = -1  # an offset that we were not told
 
 
 class Snapshot(msgspec.Struct):
@@ -69,6 +71,10 @@ class SharedState:
             return None
         offset, last = self._last
         found = self._whole(offset - last.slot, last.generation)
+        until = time.monotonic() + self._job.deadline_s
+        while found is None and offset == _SOMEWHERE and time.monotonic() < until:
+            time.sleep(0.01)  # ours, committed a moment ago: the broker marks it so a little later
+            found = self._whole(0, last.generation)
         return found or self._whole(0, None)
 
     def put(self, snapshot: Snapshot) -> None:
@@ -96,7 +102,7 @@ class SharedState:
             raise Unavailable(
                 f"whether a snapshot of shard {self._shard} is in {self._topic} is unknown: {e}"
             ) from None
-        self._last = (-1, heads[-1])
+        self._last = (_SOMEWHERE, heads[-1])
 
     def close(self) -> None:
         """Let go."""

@@ -7,7 +7,7 @@ import time
 
 import confluent_kafka
 import pytest
-from kafka_help import CLIENTS, Logs, content, fill, fresh, join, take, until, values
+from kafka_help import CLIENTS, Logs, content, expect, fill, fresh, join, take, until
 
 from stream_rnn.connectors import Message
 from stream_rnn.connectors.kafka import KafkaJob
@@ -233,12 +233,12 @@ def test_outputs_and_position_are_out_together_or_not_at_all(kafka, make_job):
     again.write(messages(log.name, 4, 6))
     again.unit.commit(log.name + "5", (6,), log)
     again.close()
+    expect(kafka.address, out, [b"v0", b"v1", b"v2", b"v4", b"v5"], 1)
     found = content(kafka.address, out, 1)
-    assert [m.value() for m in found] == [b"v0", b"v1", b"v2", b"v4", b"v5"]
     assert [(m.key(), m.timestamp()[1]) for m in found] == [(b"key", 5000 + i) for i in (0, 1, 2, 4, 5)]
     (letter,) = content(kafka.address, dead, 1)
     assert (letter.value(), letter.key(), letter.headers()) == (b"bad", None, [("reason", b"no")])
-    assert values(kafka.address, out, 0) == []
+    expect(kafka.address, out, [], 0)
 
 
 def test_a_commit_without_outputs_moves_the_mark(kafka, make_job):
@@ -277,8 +277,8 @@ def test_the_position_of_another_source_is_kept_with_the_output(kafka, make_job)
         assert other.lookup.committed(out, 0).text == last
     output.close(), letters.close()
     assert make_job(job.name).sink(out).open("").mark() == "file:1/3"
-    assert values(kafka.address, out) == [b"v0", b"v1", b"v2"]
-    assert values(kafka.address, dead) == [b"bad0", b"bad1", b"bad2"]
+    expect(kafka.address, out, [b"v0", b"v1", b"v2"])
+    expect(kafka.address, dead, [b"bad0", b"bad1", b"bad2"])
     third = sink.open("")
     with pytest.raises(SinkError, match="4096"):
         third.unit.commit("x" * 4097, (0, 9), log)
@@ -331,7 +331,7 @@ def test_who_opens_a_shard_fences_who_had_it(kafka, make_job):
     second.write(messages("file:0/", 3, 4))
     second.unit.commit("file:0/3", (0, 4), log)
     second.close()
-    assert values(kafka.address, out) == [b"v0", b"v1", b"v2", b"v3"]
+    expect(kafka.address, out, [b"v0", b"v1", b"v2", b"v3"])
 
 
 def test_a_partition_that_is_not_ours_is_not_opened(kafka, make_job):
@@ -350,6 +350,7 @@ def test_a_dead_letter_that_is_too_large_is_cut_and_says_so(kafka, make_job):
     output.write([Message(value, "file:0/1", record, (("reason", b"too large"),))])
     output.unit.commit("file:0/1", (0, 1), MemorySource([]))
     output.close()
+    until(lambda: content(kafka.address, dead))
     (letter,) = content(kafka.address, dead)
     assert 390_000 < len(letter.value()) < 400_000
     assert dict(letter.headers()) == {"reason": b"too large", "cut_from_bytes": b"1000000"}
@@ -362,7 +363,7 @@ def test_a_prediction_that_is_too_large_stops_with_the_remedy(kafka, make_job):
     with pytest.raises(SinkError, match=r"max\.message\.bytes"):
         output.unit.commit("file:0/1", (0, 1), MemorySource([]))
     output.close()
-    assert values(kafka.address, out) == []
+    expect(kafka.address, out, [])
 
 
 def test_positions_are_shown_where_nothing_is_written_to_kafka(kafka, make_job):

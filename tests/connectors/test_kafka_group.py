@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from kafka_help import CLIENTS, Copier, Logs, assert_copied, fill, fresh, join, until, values
+from kafka_help import CLIENTS, Copier, Logs, assert_copied, expect, fill, fresh, join, until
 
 from stream_rnn.connectors import Message
 from stream_rnn.connectors.kafka import KafkaJob
@@ -156,8 +156,8 @@ def test_a_commit_in_a_rebalance_is_made_again_while_the_partition_stays(kafka, 
     for each in (mine, other):
         each.reader.close()
         each.close()
-    assert values(kafka.address, topics[1], kept) == [b"once"]
-    assert values(kafka.address, topics[1], gone) == []
+    expect(kafka.address, topics[1], [b"once"], kept)
+    expect(kafka.address, topics[1], [], gone)
 
 
 def test_a_static_member_that_restarts_moves_nothing(kafka, topics, copier):

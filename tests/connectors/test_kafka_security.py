@@ -6,7 +6,7 @@ import logging
 
 import pytest
 from broker import PASSWORD, USER
-from kafka_help import CLIENTS, Logs, fill, fresh, join, take, values
+from kafka_help import CLIENTS, Logs, expect, fill, fresh, join, take
 
 from stream_rnn.connectors import Message
 from stream_rnn.connectors.kafka import KafkaJob
@@ -69,7 +69,7 @@ def test_reads_and_writes(kafka, client, way, caplog):
     output.close()
     job.reader.close()
     job.close()
-    assert values(kafka.address, out) == [b"out"]
+    expect(kafka.address, out, [b"out"])
     assert PASSWORD not in caplog.text
 
 
