@@ -94,7 +94,11 @@ class Source(Protocol):
 
 
 class Unit(Protocol):
-    """What becomes durable in one step: one file, or all outputs of a Kafka transaction."""
+    """What becomes durable in one step: one file, or all outputs of a Kafka transaction.
+
+    Where it has an attribute `beside` that is true, `commit` may run in another thread while more is written: what is
+    written meanwhile may or may not be covered, and is covered by the next.
+    """
 
     def commit(self, last: str, resume_at: Position, log: Log) -> None:
         """Make durable all that was written, and that `log` is done through `last` and goes on at `resume_at`."""

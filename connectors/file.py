@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import threading
 import time
 import zlib
 from collections.abc import Sequence
@@ -273,11 +274,14 @@ class FileOutput:
 
     has_mark = True
     keeps_headers = False
+    beside = True  # as a unit: `commit` may run in another thread while more is written
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.unit = self
         self._mark: str | None = None
+        self._turn = threading.Lock()  # between writing and taking back
+        self._failed = False
         self._dirty = True  # what an earlier process left may not be on the disk yet
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -304,31 +308,38 @@ class FileOutput:
         if not messages:
             return
         data = b"\n".join([m.value or b"{}" for m in messages]) + b"\n"
-        self._dirty = True
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._fd, view) :]
-        except OSError as e:
-            raise SinkError(f"{self.path}: writing failed: {e.strerror}; mend that and start again") from e
+        with self._turn:
+            if self._failed:
+                raise SinkError(f"{self.path}: the disk refused what was written before")
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(self._fd, view) :]
+            except OSError as e:
+                raise SinkError(f"{self.path}: writing failed: {e.strerror}; mend that and start again") from e
+            finally:
+                self._dirty = True
         self._mark = messages[-1].source
 
     def commit(self, last: str, resume_at: Position, log: Log) -> None:
         """To the disk."""
         if not self._dirty:
             return
-        size = os.lseek(self._fd, 0, os.SEEK_CUR)
+        with self._turn:
+            self._dirty = False  # what is written from now on waits for the next
+            size = os.lseek(self._fd, 0, os.SEEK_CUR)
         try:
             os.fsync(self._fd)
         except OSError as e:
             self._take_back()
             raise SinkError(f"{self.path}: the disk refused it: {e.strerror}; start again when it is well") from e
-        self._durable_bytes, self._dirty = size, False
+        self._durable_bytes = size
 
     def _take_back(self) -> None:
         """Cut off what may never reach the disk: the next to open the file would see it in the system's cache, and
         take it for durable. What is lost here is written again."""
-        with contextlib.suppress(OSError):
+        with self._turn, contextlib.suppress(OSError):
+            self._failed = True
             os.ftruncate(self._fd, self._durable_bytes)
 
     def close(self) -> None:

@@ -14,6 +14,8 @@ from stream_rnn import phases
 from stream_rnn.records import Key
 from stream_rnn.store import KeyState, Snapshot, Store
 
+_ROWS, _PAUSE_S = 100, 5e-5
+
 
 class Checkpoints:
     """One shard's; `pending` while one is being written."""
@@ -59,7 +61,7 @@ class Checkpoints:
 
 
 class _Counted:
-    """Passes key states on and counts them."""
+    """Passes key states on and counts them; pauses now and then, so that the loop gets the interpreter soon."""
 
     def __init__(self, states: Iterable[KeyState]) -> None:
         self._states = states
@@ -69,4 +71,6 @@ class _Counted:
         phases.enter("checkpoint")
         for state in self._states:
             self.n += 1
+            if self.n % _ROWS == 0:
+                time.sleep(_PAUSE_S)
             yield state

@@ -6,8 +6,10 @@ again, and each output drops its own share of them: that, with the store's posit
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from operator import attrgetter
 from typing import Any
 
@@ -62,6 +64,9 @@ class Outputs:
     def __init__(self, outputs: Mapping[str, Output], log: Log) -> None:
         self.outputs = dict(outputs)
         self.dirty = False  # something happened since the last commit
+        self.commit_s = 0.0  # how long the newest took
+        self._pool = ThreadPoolExecutor(1, "commit")
+        self._pending: Future[None] | None = None
         self._log = log
         self._last = ""
         self._resume_at: Position = ()
@@ -110,18 +115,35 @@ class Outputs:
         del self._skip[name]
         return bisect_right(records, mark, key=_AT)
 
-    def commit(self) -> None:
-        """Make durable all that was written."""
+    def commit(self, wait: bool = True) -> None:
+        """Make durable all that was written; not `wait`: beside the loop, where all units allow that."""
+        self.settle(wait=True)
         if not self.dirty:
             return
+        self.dirty = False
+        if wait or not all(getattr(unit, "beside", False) for unit in self._units):
+            self._commit(self._last, self._resume_at)
+        else:
+            self._pending = self._pool.submit(self._commit, self._last, self._resume_at)
+
+    def settle(self, wait: bool = False) -> bool:
+        """Whether no commit is under way. Raises what one raised."""
+        if self._pending is not None and (wait or self._pending.done()):
+            pending, self._pending = self._pending, None
+            pending.result()
+        return self._pending is None
+
+    def _commit(self, last: str, resume_at: Position) -> None:
+        start = time.monotonic()
         phases.enter("commit")
         for unit in self._units:
-            unit.commit(self._last, self._resume_at, self._log)
-        self.dirty = False
+            unit.commit(last, resume_at, self._log)
         phases.enter("committed")
+        self.commit_s = time.monotonic() - start
 
     def close(self) -> None:
         """Let go."""
+        self._pool.shutdown(wait=True)
         for output in self.outputs.values():
             output.close()
 

@@ -44,7 +44,7 @@ from stream_rnn.outputs import Outputs, Result, sources_of
 from stream_rnn.quality import Quality
 from stream_rnn.records import BadEvent, Event, Position, Prediction, Record
 from stream_rnn.retry import delay_s
-from stream_rnn.spill import Spill, copy_changed
+from stream_rnn.spill import Copier, Spill, copy_changed
 from stream_rnn.store import Place, Snapshot, Store
 from stream_rnn.tally import Tally
 
@@ -110,7 +110,6 @@ class Shard:
         self.failure: BaseException | None = None
         self.state = "starting"  # replaying | running | waiting | finished | stopped | lost | failed
         self.turned_at = 0.0  # time.monotonic() when the loop's newest turn began
-        self.commit_s = 0.0  # how long the newest commit took
         self.checkpoints: Any = None
         self._make_model, self._sinks, self._folder = make_model, sinks, folder
         self._codec, self._transform = make_codec(), transform
@@ -128,6 +127,7 @@ class Shard:
         self._shown_marks: dict[str, str | None] = {}
         self._saved_at: Position = ()
         self._committed_at = self._checkpoint_at = 0.0
+        self._copier = Copier()
         self._at_end, self._ended = at_end, False
         self._thread = threading.Thread(target=self._run, name=f"shard{self._suffix}", daemon=True)
 
@@ -169,7 +169,7 @@ class Shard:
             "keys": 0 if self.model is None else len(self.model.keyspace),
             "keys_away": 0 if spill is None else spill.away,
             "marks": self._last_marks(), "quality": self.quality.told(), "updates": self._updates(),
-            "commit_s": self.commit_s,
+            "commit_s": self._commit_s(),
             "checkpoint": {} if c is None else {"at": c.at, "seconds": c.last_s, "keys": c.keys},
             "error": None if self.failure is None else str(self.failure),
         }  # fmt: skip
@@ -178,6 +178,10 @@ class Shard:
         if self._outputs is not None:
             self._shown_marks = self._outputs.marks()
         return self._shown_marks
+
+    def _commit_s(self) -> float | None:
+        outputs = self._outputs
+        return None if outputs is None else outputs.commit_s
 
     def _updates(self) -> int | None:
         counters = getattr(self.model, "counters", None)
@@ -348,16 +352,16 @@ class Shard:
     # Commits and checkpoints
 
     def _commit_if_due(self) -> None:
-        if self._outputs.dirty and time.monotonic() - self._committed_at >= self.policy.commit_interval:
-            self.commit()
+        if not self._outputs.settle() or not self._outputs.dirty:
+            return
+        if time.monotonic() - self._committed_at >= self.policy.commit_interval:
+            self._committed_at = time.monotonic()
+            self._outputs.commit(wait=False)
 
     def commit(self) -> None:
-        """Make durable what was written."""
-        start = time.monotonic()
-        if self._outputs.dirty:
-            self._outputs.commit()
-            self._committed_at = time.monotonic()
-            self.commit_s = self._committed_at - start
+        """Make durable what was written, now."""
+        self._outputs.commit()
+        self._committed_at = time.monotonic()
 
     def _checkpoint_if_due(self) -> None:
         self._settle()
@@ -394,7 +398,7 @@ class Shard:
         )  # fmt: skip
         seen = None if self._idle is None else self._idle.by_slot()
         gone = self._spill.take_gone()
-        return snapshot, copy_changed(self.model.keyspace, seen), gone
+        return snapshot, copy_changed(self.model.keyspace, seen, self._copier), gone
 
     def _settle(self, wait: bool = False) -> None:
         """If a checkpoint has been written: let go of what it covers."""

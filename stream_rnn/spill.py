@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_rnn import phases
+from stream_rnn.kernels.copies import gather_rows
 from stream_rnn.keys import KeySpace
 from stream_rnn.records import Key
 from stream_rnn.store import KeyState, Store
 
 _BESIDES = 400  # bytes a key takes besides its rows: its name, its places in dicts and lists
+_KEPT_BYTES = 64 << 20  # a larger memory for copies is given back
 _KEEP = 0.9  # of the limit after spilling, so that it is not done for every new key
 
 
@@ -36,13 +38,41 @@ class Copies:
         return map(KeyState, self._keys, self._states, self._seen)
 
 
-def copy_changed(keyspace: KeySpace, seen: NDArray[np.float64] | None = None) -> Copies:
+class Copier:
+    """Copies key states, again and again into the same memory: fresh memory costs more than the copying."""
+
+    def __init__(self) -> None:
+        self._memory: NDArray[np.uint8] = np.empty(0, np.uint8)
+
+    def gather(self, keyspace: KeySpace, slots: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """As KeySpace.gather, (n, row_bytes); good until the next call."""
+        tables, width = keyspace.tables.values(), keyspace.row_bytes
+        if any(table.bytes % 4 for table in tables):
+            return keyspace.gather(slots)
+        size = len(slots) * width
+        if len(self._memory) < size:
+            self._memory = np.empty(size + size // 8, np.uint8)
+        states = self._memory[:size].reshape(len(slots), width)
+        if len(self._memory) > _KEPT_BYTES:
+            self._memory = np.empty(0, np.uint8)
+        start = states.ctypes.data
+        for table in tables:
+            place = np.array([table.shift, table.mask, table.stride], np.int64)
+            gather_rows(slots, table.bases, place, table.bytes // 4, start, width)
+            start += table.bytes
+        return states
+
+
+def copy_changed(
+    keyspace: KeySpace, seen: NDArray[np.float64] | None = None, copier: Copier | None = None
+) -> Copies:
     """The states of the keys that changed since the last call; what is copied counts as unchanged.
 
-    `seen`, by slot, is the event time of a key's last event (NaN: it has none).
+    `seen`, by slot, is the event time of a key's last event (NaN: it has none). With a copier, the copies are good
+    until its next.
     """
     slots = np.flatnonzero(keyspace.changed[: len(keyspace.keys)])
-    states = keyspace.gather(slots)
+    states = (copier or Copier()).gather(keyspace, slots)
     keyspace.clear_changed()
     keys = [keyspace.keys[slot] for slot in slots.tolist()]
     times: list[float | None] = [None] * len(keys)
