@@ -78,10 +78,10 @@ def run(stream: Stream, events: Sequence[Event], horizon: int = 1, without: Sequ
     model = Forecaster(stream.target, horizon=horizon, **fields, **settings)
     left_out = [NAMES.index(name) for name in without]
     pairs, parts, us = Pairs(len(model.targets), horizon), [], []
-    for start in range(0, len(events), BLOCK):
-        if model.experts is not None:
+    for start in [0, *range(1, len(events), BLOCK)]:
+        if model.experts is not None and start:  # the first event, alone, settles which features there are
             model.experts.left_out[left_out] = 1
-        block = events[start : start + BLOCK]
+        block = events[start : start + BLOCK] if start else events[:1]
         began = time.perf_counter()
         answers = model.step_many(block)
         us.append((time.perf_counter() - began) / len(block) * 1e6)

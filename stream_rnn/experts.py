@@ -53,7 +53,7 @@ class Loss(NamedTuple):
 _LOSSES = {
     "huber": Loss("huber", 0.25, 1.0, HUBER),
     "mae": Loss("huber", 0.05, 0.5, MAE),
-    "mse": Loss("squared", 1.0, math.inf, MSE),
+    "mse": Loss("squared", 1.0, 4.0, MSE),
 }
 
 

@@ -47,7 +47,7 @@ class Series:
 
     @property
     def least(self):
-        return max(1e-9 * abs(self.mean), 1e-150)
+        return max(1e-9 * abs(self.values[-1]), 1e-150)
 
     @property
     def spread(self):

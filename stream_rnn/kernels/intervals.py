@@ -5,12 +5,14 @@ Per key, target and step ahead, with D the unit of that step and s = A + D / 10 
     half the width of level c's interval:   q_c s
     at the value, a = |value - forecast|, r = a / s:
         q_c ← max(q_c + 0.1 B (1[r > q_c] - (1 - c)), 0.01)
-        B ← mean of r, half-life 200 values;   A ← mean of a, half-life 50; both see at most 20 s at a time
-In the long run c of the values are inside, whatever the stream does; a spike moves the scale by a bounded factor, and
-a stretch without errors leaves a width of D / 1000.
+        B ← mean of min(r, 20), half-life 200 values
+        A ← mean of min(a, 20 (A + D / 10)), half-life 50, D the smaller of the one then and today's
+In the long run c of the values are inside, whatever the stream does; a spike moves the scale by a bounded factor, be
+it of 1e30, and a stretch without errors leaves a width of D / 1000.
 
-Words of a key's row, float64, a part a target: for each of the last n steps the forecasts and scales (n each); A and
-count a step ahead; LEVELS times (level, q, B) a step ahead; the newest one-step intervals (LEVELS times low, high).
+Words of a key's row, float64, a part a target: for each of the last n steps the forecasts and scales (n each) and D;
+A and count a step ahead; LEVELS times (level, q, B) a step ahead; LEVELS times low and high of the newest one-step
+intervals.
 Letters: e event, j target, i step ahead from 0, n horizon, c level.
 """
 
@@ -36,7 +38,7 @@ LEAST = 0.01  # of q
 
 def part_words(n: int) -> int:
     """Words of a target's part."""
-    return 2 * n * n + 2 * n + 3 * LEVELS * n + 2 * LEVELS
+    return n * (2 * n + 1) + 2 * n + 3 * LEVELS * n + 2 * LEVELS
 
 
 @inner
@@ -51,7 +53,7 @@ def _take(errors, tracks, a, s, D, levels):
         track[1] = max(track[1] + RATE * track[2] * (miss - (1.0 - track[0])), LEAST)
         track[2] += max(rate, STEP_RATE) * (r - track[2])
     before = errors[0] if errors[1] > 1.0 else D
-    errors[0] = before + max(rate, ERROR_RATE) * (r * s - before)
+    errors[0] = before + max(rate, ERROR_RATE) * (min(a, CAP * (before + FLOOR * D)) - before)
 
 
 @kernel
@@ -61,10 +63,11 @@ def track_block(slots, values, forecast, unit, step, levels, starts, T, n, bases
     forecast (n, outputs); unit (n, T): D, 0 where there is none; levels ascending and their first q; half (n, outputs,
     levels); told (n, T, levels, 2). NaN: none.
     """
-    part = 2 * n * n + 2 * n + 3 * LEVELS * n + 2 * LEVELS
-    at_errors = 2 * n * n
+    step_words = 2 * n + 1
+    at_errors = n * step_words
     at_tracks = at_errors + 2 * n
     at_newest = at_tracks + 3 * LEVELS * n
+    part = at_newest + 2 * LEVELS
     for e in range(slots.shape[0]):
         done = step[e] - 1
         here = done % n
@@ -80,12 +83,14 @@ def track_block(slots, values, forecast, unit, step, levels, starts, T, n, bases
                             p[at_newest + 2 * c] = p[at_newest + 2 * c + 1] = np.nan
             if not math.isnan(values[e, j]):
                 for i in range(min(n, done)):
-                    made = ahead(p, 2 * n * ((done - 1 - i) % n))
+                    made = ahead(p, step_words * ((done - 1 - i) % n))
                     s = made[n + i]
                     if s > 0.0 and not math.isnan(made[i]):
                         a = abs(values[e, j] - made[i])
-                        _take(ahead(p, at_errors + 2 * i), ahead(p, at_tracks + 3 * LEVELS * i), a, s, s, levels)
-            made = ahead(p, 2 * n * here)
+                        d = math.sqrt(i + 1.0) * (min(made[2 * n], D) if D > 0.0 else made[2 * n])
+                        _take(ahead(p, at_errors + 2 * i), ahead(p, at_tracks + 3 * LEVELS * i), a, s, d, levels)
+            made = ahead(p, step_words * here)
+            made[2 * n] = D
             for i in range(n):
                 o = j * n + i
                 errors = ahead(p, at_errors + 2 * i)

@@ -101,8 +101,8 @@ def _moments(p, o, y):
 
 @kernel
 def _least(p, o):
-    """The smallest scale that the size of the values leaves room for."""
-    return max(1e-9 * abs(p[o + MEAN]), SMALLEST)
+    """The smallest scale that the size of the newest value leaves room for."""
+    return max(1e-9 * abs(p[o + HISTORY]), SMALLEST)
 
 
 @kernel
