@@ -281,7 +281,7 @@ class FileOutput:
         self.unit = self
         self._mark: str | None = None
         self._turn = threading.Lock()  # between writing and taking back
-        self._failed = False
+        self._refused = ""  # what the disk said to an earlier commit
         self._dirty = True  # what an earlier process left may not be on the disk yet
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -309,8 +309,8 @@ class FileOutput:
             return
         data = b"\n".join([m.value or b"{}" for m in messages]) + b"\n"
         with self._turn:
-            if self._failed:
-                raise SinkError(f"{self.path}: the disk refused what was written before")
+            if self._refused:
+                raise SinkError(self._refused)
             try:
                 view = memoryview(data)
                 while view:
@@ -331,15 +331,16 @@ class FileOutput:
         try:
             os.fsync(self._fd)
         except OSError as e:
-            self._take_back()
-            raise SinkError(f"{self.path}: the disk refused it: {e.strerror}; start again when it is well") from e
+            refused = f"{self.path}: the disk refused it: {e.strerror}; start again when it is well"
+            self._take_back(refused)
+            raise SinkError(refused) from e
         self._durable_bytes = size
 
-    def _take_back(self) -> None:
+    def _take_back(self, why: str) -> None:
         """Cut off what may never reach the disk: the next to open the file would see it in the system's cache, and
         take it for durable. What is lost here is written again."""
         with self._turn, contextlib.suppress(OSError):
-            self._failed = True
+            self._refused = why
             os.ftruncate(self._fd, self._durable_bytes)
 
     def close(self) -> None:

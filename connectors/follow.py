@@ -75,15 +75,19 @@ class FollowedLines:
         if notes:
             known = identity.load(notes)
             self._files = {generation - i: file for i, file in enumerate(known)}
-            path = self._find(known[0])
-            if path is None:
+            fd = self._find(known[0])
+            for _ in range(3):  # it may have been renamed while we looked
+                if fd < 0:
+                    time.sleep(0.02)
+                    fd = self._find(known[0])
+            if fd < 0:
                 raise SourceError(
                     f"the file that this state was reading is no longer beside {self._path}: it was deleted, packed "
                     f"or rewritten before byte {byte} was reached. Put it back, or begin with a new state"
                 )
-            self._begin(os.open(path, os.O_RDONLY | os.O_CLOEXEC), generation, byte)
-        elif self._path.exists():
-            self._begin(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC), generation, byte)
+            self._begin(fd, generation, byte)
+        elif (fd := _open(self._path)) >= 0:
+            self._begin(fd, generation, byte)
         elif byte:
             raise SourceError(f"{self._path} is gone, and this state goes on at its byte {byte}")
         else:
@@ -109,12 +113,10 @@ class FollowedLines:
 
     def _open_path(self) -> bool:
         """Open what the path names, from its beginning, if there is such a file yet."""
-        try:
-            fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        self._begin(fd, self._generation, 0)
-        return True
+        fd = _open(self._path)
+        if fd >= 0:
+            self._begin(fd, self._generation, 0)
+        return fd >= 0
 
     def _begin(self, fd: int, generation: int, byte: int) -> None:
         self.close()
@@ -152,9 +154,10 @@ class FollowedLines:
             return True
         path, inode = moved
         phases.enter("rotation")
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        if os.fstat(fd).st_ino != inode:  # rotated again just now: look afresh
-            os.close(fd)
+        fd = _open(path)
+        if fd < 0 or os.fstat(fd).st_ino != inode:  # rotated again just now: look afresh
+            if fd >= 0:
+                os.close(fd)
             return False
         self._remember()
         self._begin(fd, self._generation + 1, 0)
@@ -205,15 +208,22 @@ class FollowedLines:
             between.append((info.st_mtime_ns, path, info.st_ino))
         return min(between)[1:] if between else (self._path, current.st_ino)
 
-    def _find(self, known: Identity) -> Path | None:
-        """The file with that identity: by inode, or (moved, restored) by its beginning."""
-        alike: list[Path] = []
-        for path, fd in self._siblings():
+    def _find(self, known: Identity) -> int:
+        """The file with that identity, opened: by inode, or (moved, restored) by its beginning; -1: there is none."""
+        alike: list[int] = []
+        for _, fd in self._siblings():
             if known.is_open_as(fd):
-                return path
+                alike, others = [os.dup(fd)], alike
+                for other in others:
+                    os.close(other)
+                break
             if known.head_bytes >= _TAIL_BYTES and known.head_is(fd):
-                alike.append(path)
-        return alike[0] if len(alike) == 1 else None
+                alike.append(os.dup(fd))
+        if len(alike) == 1:
+            return alike[0]
+        for fd in alike:
+            os.close(fd)
+        return -1
 
     def _siblings(self) -> Iterator[tuple[Path, int]]:
         """The path's file and those that rotation may have named after it, opened for a moment."""
@@ -228,3 +238,11 @@ class FollowedLines:
                     yield path, fd
             finally:
                 os.close(fd)
+
+
+def _open(path: Path) -> int:
+    """A descriptor to read from; -1 where there is no such file, or no longer."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1

@@ -1,12 +1,26 @@
-"""A nursery of processes for all tests here, and what undisturbed ones leave."""
+"""A nursery of processes for all tests here, what undisturbed ones leave, and the long form on demand."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from recovery.nursery import Nursery
 from recovery.scenarios import Whole
+
+_MEMORY = Path("/dev/shm")  # a file system in memory: these tests sync thousands of times
+_ENOUGH = 1 << 30
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `soak` take hours: only `-m soak` runs them."""
+    if "soak" not in config.option.markexpr:
+        soak = [item for item in items if item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=soak)
+        items[:] = [item for item in items if item not in soak]
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +32,18 @@ def nursery() -> Iterator[Nursery]:
 
 
 @pytest.fixture(scope="session")
-def whole(nursery, tmp_path_factory) -> Whole:
+def whole(nursery: Nursery) -> Iterator[Whole]:
     """whole("file"): the outcome of that scenario when nothing happens to it."""
-    return Whole(tmp_path_factory.mktemp("whole"), nursery)
+    with tempfile.TemporaryDirectory(dir=_place(), prefix="stream-rnn-whole-") as folder:
+        yield Whole(Path(folder), nursery)
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder for one test, gone after it."""
+    with tempfile.TemporaryDirectory(dir=_place(), prefix="stream-rnn-test-") as folder:
+        yield Path(folder)
+
+
+def _place() -> Path | None:
+    return _MEMORY if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ENOUGH else None

@@ -77,9 +77,8 @@ class Outcome:
             a, b = self.outputs.get(name, b""), other.outputs.get(name, b"")
             if a != b:
                 found.append(f"{name}: {_first_difference(a.splitlines(), b.splitlines())}")
-        for name in self.arrays | other.arrays:
-            if self.arrays.get(name) != other.arrays.get(name):
-                found.append(f"array {name}")
+        names = self.arrays | other.arrays
+        found += [f"array {name}" for name in names if self.arrays.get(name) != other.arrays.get(name)]
         wrong = [k for k in self.states | other.states if self.states.get(k) != other.states.get(k)]
         if wrong:
             found.append(f"states of {len(wrong)} keys, such as {wrong[0]}")

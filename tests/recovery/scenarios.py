@@ -1,4 +1,4 @@
-"""The jobs that are killed: plain, from standard input, across rotation, with keys on disk; and what each must leave."""
+"""The jobs that are killed: plain, from standard input, across rotation, with keys on disk; what each must leave."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 _write, _fsync, _open, _close = os.write, os.fsync, os.open, os.close
@@ -25,6 +26,27 @@ def blocks_of(events: int) -> None:
 
     policy_of = job.policy_of
     _replace(job, "policy_of", lambda config: policy_of(config) | {"block": events})
+
+
+def wait_for_a_change(n: int) -> None:
+    """Before the n-th block, stand still until a live setting has been asked for."""
+    from stream_rnn import phases
+    from stream_rnn.shard import Shard
+
+    asked, blocks = threading.Event(), itertools.count(1)
+    enter, change = phases.enter, Shard.change
+
+    def heard(self: Any, changes: dict[str, Any]) -> None:
+        change(self, changes)
+        asked.set()
+
+    def wait(name: str) -> None:
+        enter(name)
+        if name == "learn" and next(blocks) == n:
+            assert asked.wait(60.0), "nobody asked for a change"
+
+    _replace(Shard, "change", heard)
+    _replace(phases, "enter", wait)
 
 
 # Disks
@@ -82,7 +104,7 @@ def files_of_at_most(size: int) -> None:
 
 def count_writes() -> None:
     """Write into the file `writes` how many writes the process came to."""
-    _at_writes(lambda n: None, at_end=lambda n: open("writes", "w").write(str(n)))
+    _at_writes(lambda n: None, at_end=lambda n: Path("writes").write_text(str(n)))
 
 
 def failing_write(n: int, error: str, half: bool, ever_after: bool) -> None:
@@ -104,8 +126,10 @@ def _at_writes(fails: Callable[[int], tuple[int, bool] | None], at_end: Callable
             return fails(newest)
 
     def write(fd: int, data: Any) -> int:
-        if stat.S_ISREG(os.fstat(fd).st_mode) and fd > 2 and (bad := verdict()):
-            return _fail(bad, lambda: _write(fd, memoryview(data)[: len(data) // 2]), _write, fd)
+        if fd > 2 and stat.S_ISREG(os.fstat(fd).st_mode) and (bad := verdict()):
+            if bad[1]:
+                _write(fd, memoryview(data)[: len(data) // 2])
+            raise OSError(bad[0], os.strerror(bad[0]))
         return _write(fd, data)
 
     def fsync(fd: int) -> None:
@@ -119,12 +143,6 @@ def _at_writes(fails: Callable[[int], tuple[int, bool] | None], at_end: Callable
     if at_end is not None:
         exit = os._exit
         _replace(os, "_exit", lambda code: (at_end(newest), exit(code)))
-
-
-def _fail(bad: tuple[int, bool], write_half: Callable[[], int], *_: Any) -> int:
-    if bad[1]:
-        write_half()
-    raise OSError(bad[0], os.strerror(bad[0]))
 
 
 class _Vfs(ctypes.Structure):
@@ -147,10 +165,7 @@ def _watch_sqlite(verdict: Callable[[], tuple[int, bool] | None]) -> None:
     """Let SQLite ask, too: it lets its system calls be replaced, for tests like these."""
     vfs = _default_vfs()
     assert vfs is not None
-    kinds = {
-        b"pwrite": ctypes.c_long, b"pwrite64": ctypes.c_int64,
-    }  # fmt: skip
-    for name, offset in kinds.items():
+    for name, offset in ((b"pwrite", ctypes.c_long), (b"pwrite64", ctypes.c_int64)):
         old = vfs.xGetSystemCall(ctypes.addressof(vfs), name)
         if not old:
             continue

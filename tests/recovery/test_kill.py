@@ -109,7 +109,7 @@ def test_a_kill_while_a_setting_changes_leaves_no_trace(nursery, tmp_path):
     rng = random.Random(0)
     for n in range(KILLS):
         job = make_job("clean", tmp_path / str(n), nursery, **{"state.checkpoint_interval": rng.choice(["1ms", "1h"])})
-        job.tamper = [["blocks_of", 80]]
+        job.tamper = [["blocks_of", 80], ["wait_for_a_change", 2 + n]]
 
         def change(process, phase, count, job=job, n=n):
             if (phase, count) == ("learn", 2 + n):
@@ -117,6 +117,7 @@ def test_a_kill_while_a_setting_changes_leaves_no_trace(nursery, tmp_path):
                 process.send_signal(signal.SIGHUP)
 
         assert job.run(Kill("setting", 1, n % 2 == 0, rng.random() * 0.003), watch=change).killed
+        job.tamper.pop()
         assert job.run(Kill("learn", 2)).killed
         job.finish()
         with Store(job.state, write=False) as store:
