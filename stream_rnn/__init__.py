@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from stream_rnn.engine import Engine as Engine
     from stream_rnn.learner import Learner as Learner
     from stream_rnn.model import Forecaster as Forecaster
     from stream_rnn.records import BadEvent as BadEvent
     from stream_rnn.records import Prediction as Prediction
 
-_HOMES = {"Learner": "learner", "Forecaster": "model", "Prediction": "records", "BadEvent": "records"}
+_HOMES = {
+    "Engine": "engine", "Learner": "learner", "Forecaster": "model", "Prediction": "records", "BadEvent": "records",
+}  # fmt: skip
 
-__all__ = ["BadEvent", "Forecaster", "Learner", "Prediction"]
+__all__ = ["BadEvent", "Engine", "Forecaster", "Learner", "Prediction"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ through the snapshot's position before (`Outputs.commit`): a checkpoint may not 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from stream_rnn import phases
@@ -22,6 +22,7 @@ class Checkpoints:
 
     def __init__(self, store: Store, name: str) -> None:
         self.last_s = 0.0  # how long the newest took to write
+        self.begun = 0
         self.keys = 0  # key states in it
         self.at: float | None = None  # time.time() of the newest
         self._store = store
@@ -31,7 +32,13 @@ class Checkpoints:
     def begin(self, snapshot: Snapshot, states: Iterable[KeyState], gone: list[Key]) -> None:
         """Start writing; nothing of it may change any more."""
         assert self._pending is None
+        self.begun += 1
         self._pending = self._pool.submit(self._write, snapshot, states, gone)
+
+    def prepare(self, work: Callable[[], None]) -> None:
+        """Let the helper thread do something before the next is begun, if it has nothing else to do."""
+        if self._pending is None:
+            self._pool.submit(work)
 
     @property
     def pending(self) -> bool:

@@ -17,10 +17,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
+import numpy as np
 from numpy.typing import NDArray
 
 from stream_rnn import phases, recovery
@@ -128,6 +130,7 @@ class Shard:
         self._saved_at: Position = ()
         self._committed_at = self._checkpoint_at = 0.0
         self._copier = Copier()
+        self._prepared = False
         self._at_end, self._ended = at_end, False
         self._thread = threading.Thread(target=self._run, name=f"shard{self._suffix}", daemon=True)
 
@@ -369,9 +372,19 @@ class Shard:
             if self._spill.taken_bytes > 2 * self._spill.limit_bytes:  # new keys come faster than old ones can go
                 self._settle(wait=True)
             return
-        due = time.monotonic() - self._checkpoint_at >= self.policy.checkpoint_interval
+        age_s = time.monotonic() - self._checkpoint_at
+        due = age_s >= self.policy.checkpoint_interval
+        if not due and not self._prepared and age_s >= self.policy.checkpoint_interval / 2:
+            self._prepare()
         if (due and self.position != self._saved_at) or self._spill.full:
             self.checkpoint()
+
+    def _prepare(self) -> None:
+        """Have the memory for the next one's copies: as much as half the interval's keys tell."""
+        self._prepared = True
+        keyspace = self.model.keyspace
+        changed = int(np.count_nonzero(keyspace.changed[: len(keyspace.keys)]))
+        self.checkpoints.prepare(partial(self._copier.prepare, 2 * changed * keyspace.row_bytes))
 
     def checkpoint(self, wait: bool = False) -> None:
         """Begin one, with all outputs durable through it; `wait` until it is in the store."""
@@ -381,6 +394,7 @@ class Shard:
             phases.enter("copy")
             self.checkpoints.begin(*self._copied())
             self._saved_at, self._checkpoint_at = self.position, time.monotonic()
+            self._prepared = False
         if wait:
             self._settle(wait=True)
 

@@ -44,6 +44,13 @@ class Copier:
     def __init__(self) -> None:
         self._memory: NDArray[np.uint8] = np.empty(0, np.uint8)
 
+    def prepare(self, n_bytes: int) -> None:
+        """Have so much memory, touched: in a helper thread, before it is needed. Not while copies are in use."""
+        if len(self._memory) < n_bytes <= _KEPT_BYTES:
+            memory = np.empty(n_bytes, np.uint8)
+            memory[:: 1 << 12] = 0
+            self._memory = memory
+
     def gather(self, keyspace: KeySpace, slots: NDArray[np.int64]) -> NDArray[np.uint8]:
         """As KeySpace.gather, (n, row_bytes); good until the next call."""
         tables, width = keyspace.tables.values(), keyspace.row_bytes
