@@ -46,7 +46,7 @@ def main() -> None:
         print(f"file → file, exactly once; {n:,} JSON events of {size:.0f} bytes, 100 keys, 3 features")
         for title, model in (("network alone, GRU H=32, k1=8, k2=32", ALONE), ("default model", {})):
             cpu, wall = zip(*[rate(folder, f"{title[:3]}{i}", model) for i in range(3)], strict=True)
-            bar = f"bar {BAR_CPU_US}  {verdict(min(cpu) <= BAR_CPU_US)}; Quix Streams' copying {QUIX_US / min(cpu):.1f} ×"
+            bar = f"bar {BAR_CPU_US}  {verdict(min(cpu) <= BAR_CPU_US)}; {QUIX_US / min(cpu):.1f} × Quix's copying"
             print(f"  {title:<40} {spread(cpu)} µs of CPU an event, {spread(wall)} µs wall   {bar if model else ''}")
         live = min(rate(folder, f"live{i}", ALONE)[1] for i in range(2))
         again = replay(folder, "live0")

@@ -123,8 +123,15 @@ class Engine:
                 setattr(self.policy, field, value)
             elif name.startswith("model."):
                 self._live[field] = value
+        self._share_memory()
         for shard in list(self.shards):
-            shard.change(dict(changes))
+            shard.change({name: value for name, value in changes.items() if name != "limits.memory"})
+
+    def _share_memory(self) -> None:
+        """The limit is the process's: each shard has an equal part of it."""
+        shards = list(self.shards)
+        for shard in shards:
+            shard.policy.memory = self.policy.memory // len(shards)
 
     def status(self) -> list[dict[str, Any]]:
         """Each shard's place and counts, for people."""
@@ -139,12 +146,16 @@ class Engine:
 
     def assigned(self, logs: Sequence[Log]) -> None:
         """Begin a shard for each."""
+        new: list[Shard] = []
         with self._lock:
             for log in logs:
                 policy = copy.copy(self.policy)
                 shard = Shard(log, self._make_model, self._sinks, self.folder, policy, self._codec, self._transform,
                               self._news.set)  # fmt: skip
                 self.shards.append(shard)
+                new.append(shard)
+            self._share_memory()
+            for shard in new:
                 shard.start()
                 if self._stopping:
                     shard.stop()
@@ -180,6 +191,8 @@ class Engine:
         with self._lock:
             ended = [s for s in self.shards if not s.alive]
             self.shards = [s for s in self.shards if s not in ended]
+            if ended:
+                self._share_memory()
             names = {s.name for s in ended}
             self._ended = [s for s in self._ended if s.name not in names or s.failure is not None] + ended
 

@@ -148,10 +148,9 @@ def _reachable(settings: Config, sinks: dict[str, Any]) -> None:
 
 
 def _one_record(source: Any, wait_s: float) -> Record | None:
-    """The oldest record that the source has; a source that others share may offer `peek`, which takes nothing."""
-    if hasattr(source, "peek"):
-        records = source.peek(1)
-        return records[0] if records else None
+    """The oldest record that the source has."""
+    if hasattr(source, "job"):
+        return _one_of_a_topic(source)
     logs_: list[Log] = []
 
     class Looker:
@@ -177,6 +176,19 @@ def _one_record(source: Any, wait_s: float) -> Record | None:
             return None
         for log in logs_:
             log.wait(0.1)
+
+
+def _one_of_a_topic(source: Any) -> Record | None:
+    """The oldest record of a Kafka topic, without joining the group: that would disturb a running job."""
+    lookup, topic = source.job.lookup, source.topic
+    found = lookup.topic(topic)
+    if found is None:
+        raise ConfigError(f"source.topic = {topic!r}: Kafka shows us no such topic")
+    for partition in range(found.partitions):
+        first, end = lookup.bounds(topic, partition)
+        for record in lookup.read(topic, partition, first, min(end, first + 1000)):
+            return record  # type: ignore[no-any-return]
+    return None
 
 
 def _has_fields(event: Event, found: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,7 @@ from stream_rnn.tally import Tally
 logger = logging.getLogger("stream_rnn.shard")
 
 BLOCK = 1024  # events at a time, at most; nothing that comes out depends on it
+_WELL_S = 60.0  # a shard that was open for longer was well: the next wait is short again
 _WAIT_S = 0.1  # the longest that a shard does not look up
 _TALLY = "engine.tally"
 ENGINE_ARRAYS = (_TALLY,)  # of a snapshot, besides the model's
@@ -129,6 +131,7 @@ class Shard:
         self._shown_marks: dict[str, str | None] = {}
         self._saved_at: Position = ()
         self._committed_at = self._checkpoint_at = 0.0
+        self._start: Position | None = None  # where the log was begun, if it could not say what to know that by
         self._copier = Copier()
         self._prepared = False
         self._at_end, self._ended = at_end, False
@@ -201,18 +204,19 @@ class Shard:
 
     def run(self) -> None:
         """To the end of the log, or until stopped; opened again from its checkpoint when the other end was away."""
-        attempt = 0
+        attempt, opened_at = 0, math.inf
         while True:
             try:
                 try:
                     self._open()
-                    attempt = 0
+                    opened_at = time.monotonic()
                     self._follow()
                     self._close()
                     return
                 finally:
                     self._close(quietly=True)
             except Unavailable as e:
+                attempt = 0 if time.monotonic() - opened_at > _WELL_S else attempt
                 wait_s = delay_s(attempt)
                 attempt += 1
                 self.state = "waiting"
@@ -246,6 +250,8 @@ class Shard:
             phases.enter("read")
             records = self._read(policy.block)
             if records:
+                if self._start is not None:
+                    self._know_the_start_better()
                 self._take(records)
             elif log.finished:
                 break
@@ -260,6 +266,14 @@ class Shard:
         self.commit()
         self.checkpoint(wait=True)
         self.state = "stopped" if self._stopping.is_set() else "finished"
+
+    def _know_the_start_better(self) -> None:
+        """Store the start again, now that there is something to know it by (a followed file was not there yet)."""
+        assert self._start is not None
+        start, self._start = self._start, None
+        notes = self.log.notes(start)
+        if notes:
+            self._store.set_start(self.log.id, Place(start, notes))
 
     def _take(self, records: list[Record]) -> None:
         """A block, cut where a setting changed when these events were first learnt."""
@@ -367,6 +381,7 @@ class Shard:
         self._committed_at = time.monotonic()
 
     def _checkpoint_if_due(self) -> None:
+        self._spill.limit_bytes = self.policy.memory
         self._settle()
         if self.checkpoints.pending:
             if self._spill.taken_bytes > 2 * self._spill.limit_bytes:  # new keys come faster than old ones can go
@@ -439,8 +454,6 @@ class Shard:
             self.model.set_live(field, value)
         elif name == "limits.idle_key_ttl":
             self._use_ttl(value)
-        elif name == "limits.memory":
-            self._spill.limit_bytes = value
         elif field in Policy.__struct_fields__:
             self.policy = msgspec.structs.replace(self.policy, **{field: value})
 
@@ -512,6 +525,7 @@ class Shard:
         if snapshot is not None:
             rows = self._store.rows(snapshot.generation)
             self._spill.restore(rows if self._idle is None else self._idle.restored(rows), self._store.count())
+        self._start = position if snapshot is None and not notes else None
         if begin.first_time:
             self._live.first(position, now)
             self._store.set_start(self.log.id, begin.place)
