@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from stream_rnn import phases
@@ -21,7 +23,7 @@ def write(path, *numbers):
 def rotate(path):
     """As logrotate does: each file to the next number, the oldest first."""
     names = [path, *(path.with_name(f"{path.name}.{n}") for n in range(1, 9))]
-    for old, new in reversed(list(zip(names, names[1:], strict=False))):
+    for old, new in reversed(list(pairwise(names))):
         if old.exists():
             old.rename(new)
 
