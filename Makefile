@@ -47,6 +47,12 @@ bench: $(VENV)/.dev  ## ratios against other libraries, measured in one run
 	$(BIN)/python benchmarks/memory_per_key.py
 	$(BIN)/python benchmarks/eval_rate.py
 	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/pipeline.py
+
+soak: $(VENV)/.dev  ## the long forms: kills by the hundred, ten million events
+	$(BIN)/python -m pytest -m soak
+	$(BIN)/python benchmarks/soak.py
 
 clean:  ## forget the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache
