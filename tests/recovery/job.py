@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from recovery.nursery import Child, Nursery
-from recovery.stream import MAX_BYTES, text
+from recovery.stream import MAX_BYTES, csv, text
 
 from stream_rnn.connectors.stdio import StdinSource
 from stream_rnn.errors import StateError
@@ -94,7 +94,7 @@ def _first_difference(a: Sequence[bytes], b: Sequence[bytes]) -> str:
 
 
 class Job:
-    """`source`: file, stdin or follow (then `rotate_at` says before which records the file is rotated)."""
+    """`source`: file, csv (gzipped), stdin or follow (rotated every `rotate_every` records)."""
 
     def __init__(
         self, folder: Path, records: list[bytes], *, nursery: Nursery | None = None, source: str = "file",
@@ -104,16 +104,17 @@ class Job:
         self.records = records
         self.source = source
         self.tamper: list[list[Any]] = []  # for every life from now on: see tamper.py
-        self.input = folder / "in.jsonl"
+        self.input = folder / ("in.csv.gz" if source == "csv" else "in.jsonl")
         self._nursery = nursery
         self._number = 0
         folder.mkdir(parents=True, exist_ok=True)
-        ends = {"file": {"source.type": "file", "source.path": "in.jsonl"}, "stdin": {"source.type": "stdin"},
-                "follow": {"source.type": "file", "source.path": "in.jsonl", "source.follow": True}}  # fmt: skip
-        self.configure(**SETTINGS | ends[source] | (settings or {}))
+        end: dict[str, Any] = {"source.type": "stdin"}
+        if source != "stdin":
+            end = {"source.type": "file", "source.path": self.input.name, "source.follow": source == "follow"}
+        self.configure(**SETTINGS | end | (settings or {}))
         self._feeder = Feeder(self.input, records, rotate_every) if source == "follow" else None
         if self._feeder is None:
-            self.input.write_bytes(text(records))
+            self.input.write_bytes(csv(records) if source == "csv" else text(records))
 
     def configure(self, **settings: Any) -> None:
         """Write the config: its settings by dotted names."""

@@ -18,6 +18,9 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "stdin": {"records": 3000, "source": "stdin"},
     "follow": {"records": 6000, "source": "follow", "rotate_every": 250},
     "spill": {"records": 4000, "keys": 600, "settings": {"limits.memory": "1MiB"}},
+    "csv": {"records": 3000, "bad": 0.0, "source": "csv"},
+    "idle": {"records": 4000, "keys": 400, "churn": 2, "tamper": [["sweep_every", 300]], "settings": {
+        "limits.memory": "1MiB", "limits.idle_key_ttl": "500s"}},
     "mixture": {"records": 1500, "keys": 80, "settings": {
         "model.kind": "mixture", "model.k1": 1, "event.horizon": 2, "limits.memory": "1MiB",
         "limits.idle_key_ttl": "60s"}},
@@ -25,15 +28,19 @@ SCENARIOS: dict[str, dict[str, Any]] = {
 
 
 @cache
-def _records(n: int, keys: int, bad: float) -> list[bytes]:
-    return stream.lines(n, keys=keys, bad=bad)
+def _records(n: int, **how: Any) -> list[bytes]:
+    return stream.lines(n, **how)
 
 
 def job(name: str, folder: Path, nursery: Nursery | None, **settings: Any) -> Job:
     """A fresh job of a scenario."""
     scenario = dict(SCENARIOS[name])
-    records = _records(scenario.pop("records"), scenario.pop("keys", 30), scenario.pop("bad", 0.03))
-    return Job(folder, records, nursery=nursery, settings=scenario.pop("settings", {}) | settings, **scenario)
+    how = {n: scenario.pop(n) for n in ("keys", "bad", "churn") if n in scenario}
+    records = _records(scenario.pop("records"), **how)
+    tamper = scenario.pop("tamper", [])
+    made = Job(folder, records, nursery=nursery, settings=scenario.pop("settings", {}) | settings, **scenario)
+    made.tamper += tamper
+    return made
 
 
 class Whole:

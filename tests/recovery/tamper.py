@@ -28,6 +28,14 @@ def blocks_of(events: int) -> None:
     _replace(job, "policy_of", lambda config: policy_of(config) | {"block": events})
 
 
+def sweep_every(events: int) -> None:
+    """Look for silent keys more often than every hundred thousand events."""
+    from stream_rnn import idle
+
+    _replace(idle, "SWEEP", events)
+    _replace(idle, "_RECENT", 25)
+
+
 def wait_for_a_change(n: int) -> None:
     """Before the n-th block, stand still until a live setting has been asked for."""
     from stream_rnn import phases
@@ -59,6 +67,7 @@ def disk_that_forgets(seed: int, some: float = 0.3) -> None:
     """
     rng = random.Random(seed)
     cached: dict[int, bytearray] = {}
+    lock = threading.RLock()  # outputs are synced by one thread while another writes
 
     def open(path: Any, flags: int, *mode: Any, **more: Any) -> int:
         fd = _open(path, flags, *mode, **more)
@@ -67,17 +76,20 @@ def disk_that_forgets(seed: int, some: float = 0.3) -> None:
         return fd
 
     def flush(fd: int, n: int) -> None:
-        while n:
-            done = _write(fd, cached[fd][:n])
-            del cached[fd][:done]
-            n -= done
+        with lock:
+            n = min(n, len(cached[fd]))
+            while n:
+                done = _write(fd, cached[fd][:n])
+                del cached[fd][:done]
+                n -= done
 
     def write(fd: int, data: Any) -> int:
         if fd not in cached:
             return _write(fd, data)
-        cached[fd] += data
-        if rng.random() < some:
-            flush(fd, rng.randrange(len(cached[fd]) + 1))
+        with lock:
+            cached[fd] += data
+            if rng.random() < some:
+                flush(fd, rng.randrange(len(cached[fd]) + 1))
         return len(data)
 
     def fsync(fd: int) -> None:

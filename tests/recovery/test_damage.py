@@ -51,6 +51,7 @@ def damage(path, rng):
     return f"{how} at {at} of {path.name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_of_a_damaged_state_nothing_is_seen_in_the_outcome(part, nursery, whole, tmp_path):
     name = ("file", "spill")[part % 2]

@@ -28,6 +28,7 @@ def ended_clearly(life):
 
 
 @needs_sqlite
+@pytest.mark.slow
 @pytest.mark.parametrize("name, error, half, ever_after", [
     ("file", "EIO", False, False), ("file", "ENOSPC", True, True), ("stdin", "EIO", True, True),
     ("stdin", "ENOSPC", False, False),

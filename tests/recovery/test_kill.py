@@ -51,9 +51,17 @@ def test_a_kill_leaves_no_trace(phase, nursery, whole, tmp_path):
     kill_in(phase, n, name, KILLS, nursery, whole, tmp_path)
 
 
-@pytest.mark.parametrize("phase", ["learn", "committed", "rows", "recall"])
-def test_nor_in_the_default_model_with_idle_keys(phase, nursery, whole, tmp_path):
-    kill_in(phase, 8, "mixture", 3, nursery, whole, tmp_path)
+@pytest.mark.parametrize("name", ["mixture", "idle", "csv"])
+@pytest.mark.parametrize("phase", ["learn", "committed", "copy", "rows", "checkpointed"])
+def test_nor_in_the_default_model_nor_with_silent_keys_nor_from_csv(name, phase, nursery, whole, tmp_path):
+    kill_in(phase, 8, name, 3, nursery, whole, tmp_path)
+
+
+def test_silent_keys_are_deleted_and_start_afresh(whole):
+    found = whole("idle")
+    steps = [(line["key"], line["step"]) for line in map(json.loads, found.outputs["out.jsonl"].splitlines())]
+    assert len([1 for _, step in steps if step == 1]) > len({key for key, _ in steps})
+    assert len(found.states) < len({key for key, _ in steps}) - 200
 
 
 @pytest.mark.soak
@@ -64,6 +72,13 @@ def test_nor_do_many(phase, seed, nursery, whole, tmp_path):
     kill_in(phase, n, name, SOAK_KILLS, nursery, whole, tmp_path, seed)
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ["mixture", "idle"])
+@pytest.mark.parametrize("phase", ["learn", "committed", "copy", "rows", "checkpointed", "spill", "recall"])
+def test_nor_do_many_in_other_jobs(phase, name, nursery, whole, tmp_path):
+    kill_in(phase, 4, name, SOAK_KILLS, nursery, whole, tmp_path)
+
+
 def kill_in(phase, n, name, kills, nursery, whole, folder, seed=0):
     """Kill in a phase `kills` times: half of them while it stands still there, half of them in full flight."""
     rng = random.Random(f"{phase} {name} {seed}")
@@ -72,7 +87,7 @@ def kill_in(phase, n, name, kills, nursery, whole, folder, seed=0):
         jobs += 1
         assert jobs <= 3 * kills, f"only {done} kills in {phase}"
         job = make_job(name, folder / str(jobs), nursery)
-        job.tamper = [["blocks_of", rng.randint(40, 160)]]
+        job.tamper += [["blocks_of", rng.randint(40, 160)]]
         if phase == "replay":
             assert job.run(Kill("learn", 12)).killed
         done += kill_until_done(job, phase, n, kills - done, rng)
