@@ -119,7 +119,7 @@ class Transaction:
         self._anchor: tuple[str, int] | None = None  # the first output's partition
         self._producer: Producer | None = None
         self._pending: list[tuple[str, int, Sequence[Message]]] = []
-        self._committed_at = 0.0
+        self._committed_at = time.monotonic()
 
     def join(self, topic: str, partition: int) -> None:
         """One more output."""
@@ -148,7 +148,7 @@ class Transaction:
 
     def commit(self, last: str, resume_at: Position, log: Log) -> None:
         """All that was written, and the position, at once."""
-        if not self._pending and last == self.mark and time.monotonic() - self._committed_at < _RENEW_S:
+        if not self._pending and self._is_out(last, log):
             return
         if len(last.encode()) > _MARK_BYTES:
             raise SinkError(f"the source {last[:60]}… is longer than the {_MARK_BYTES} bytes that Kafka keeps of it")
@@ -179,6 +179,15 @@ class Transaction:
         self.job.doubted.discard(self.shard)
         self.mark = last
         self._committed_at = time.monotonic()
+
+    def _is_out(self, last: str, log: Log) -> bool:
+        """Whether nothing is to be said: in a replay the mark is ahead, and must not go back."""
+        if self.mark is None or (last == self.mark and time.monotonic() - self._committed_at >= _RENEW_S):
+            return False
+        begin = log.name
+        if not (last.startswith(begin) and self.mark.startswith(begin)):
+            return last == self.mark
+        return _numbers(last, begin) <= _numbers(self.mark, begin)
 
     def _begin(self) -> None:
         """Fence, settle what an earlier producer left open, and ask for the mark."""
@@ -244,3 +253,8 @@ class Transaction:
         if self._producer is not None:
             self._producer.close()
             self._producer = None
+
+
+def _numbers(source: str, log_name: str) -> list[int]:
+    """The position in a `source` text."""
+    return [int(part) for part in source[len(log_name) :].split("/")]

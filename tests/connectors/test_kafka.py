@@ -251,6 +251,28 @@ def test_a_commit_without_outputs_moves_the_mark(kafka, make_job):
     assert job.sink(out).open("0").mark() == f"{topic}/0/41"
 
 
+def test_a_replay_does_not_move_the_mark_back(kafka, make_job):
+    """An engine that learns again what is out commits behind the mark, and has nothing to write there."""
+    topic, out = kafka.create(fresh()), kafka.create(fresh(), 3)
+    job = make_job()
+    log = join(job, topic).held[0]
+    output = job.sink(out).open("0")
+    output.unit.commit(log.name + "41", (42,), log)
+    for last in (9, 41):
+        output.unit.commit(f"{log.name}{last}", (last + 1,), log)
+        assert output.mark() == log.name + "41"
+        assert make_job(job.name).lookup.committed(topic, 0).offset == 42
+    output.unit.commit(log.name + "100", (101,), log)
+    assert output.mark() == log.name + "100"
+    output.close()
+    other, file = make_job(), MemorySource([])
+    output = other.sink(out).open("1")
+    for position in ((1, 5), (0, 99)):
+        output.unit.commit("memory:" + "/".join(map(str, position)), position, file)
+    assert output.mark() == "memory:1/5"
+    output.close()
+
+
 def test_a_position_set_by_another_tool_is_a_mark(kafka, make_job):
     topic, out = kafka.create(fresh()), kafka.create(fresh())
     fill(kafka.address, topic, [b"x"] * 9)

@@ -2,7 +2,7 @@
 
 A forked process runs `stream_rnn.cli.main` as the command does, in a session, a folder and an environment of its
 own, and dies of signals as any other. What it does not do is to import NumPy and Numba again, which takes a second.
-Before it begins, it may be tampered with: functions of tamper.py, by name.
+Before it begins, it may be tampered with: functions of tamper.py and tamper_kafka.py, by name.
 
 The server speaks JSON lines on its standard input and output: {"do": "start", …} → pid; {"do": "wait", …} → status.
 """
@@ -97,7 +97,8 @@ def _warm_up() -> None:
     """Import all that a run needs, and load the compiled kernels."""
     from stream_rnn.model import Forecaster
 
-    for name in ("cli", "commands", "job_commands", "connectors.file", "connectors.follow", "connectors.stdio"):
+    for name in ("cli", "commands", "job_commands", "connectors.file", "connectors.follow", "connectors.stdio",
+                 "connectors.kafka", "connectors._kafka_python", "connectors._confluent"):  # fmt: skip
         importlib.import_module(f"stream_rnn.{name}")
     for kind in ("rnn", "mixture"):
         model = Forecaster("v", key="id", time="at", kind=kind)
@@ -127,13 +128,13 @@ def _start(request: dict[str, Any]) -> int:
 
 
 def _run(request: dict[str, Any]) -> int:
-    from recovery import tamper
+    from recovery import tamper, tamper_kafka
 
     from stream_rnn import cli, phases
 
     importlib.reload(phases)  # the environment is another than the server's
     for name, *arguments in request["tamper"]:
-        getattr(tamper, name)(*arguments)
+        getattr(tamper if hasattr(tamper, name) else tamper_kafka, name)(*arguments)
     return cli.main(request["arguments"])
 
 

@@ -1,0 +1,94 @@
+"""What the tests do to a process that works with Kafka: answers that get lost, and engines that are wrong on purpose.
+
+Run in the process itself, as tamper.py is.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from recovery.tamper import _replace
+
+
+def answer_lost(n: int) -> None:
+    """The n-th commit happens, and no answer comes."""
+    from stream_rnn.connectors.kafka_client import OutcomeUnknown
+    from stream_rnn.connectors.kafka_sink import Transaction
+
+    alive, commits = Transaction._alive, 0
+
+    class Mute:
+        def __init__(self, producer: Any) -> None:
+            self._producer = producer
+
+        def commit(self, *arguments: Any) -> None:
+            nonlocal commits
+            commits += 1
+            self._producer.commit(*arguments)
+            if commits == n:
+                raise OutcomeUnknown("a test took the answer away")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._producer, name)
+
+    _replace(Transaction, "_alive", lambda self: Mute(alive(self)))
+
+
+def slowly(block_s: float) -> None:
+    """A block takes that much longer."""
+    from stream_rnn import phases
+
+    enter = phases.enter
+
+    def enter_slowly(name: str) -> None:
+        enter(name)
+        if name == "learn":
+            time.sleep(block_s)
+
+    _replace(phases, "enter", enter_slowly)
+
+
+# Engines that are wrong
+
+
+def unanswered_commits_are_made_again(n: int) -> None:
+    """The n-th commit happens, no answer comes, and the same is sent again by the same producer, from memory."""
+    from stream_rnn.connectors.kafka_sink import Transaction
+
+    commit, commits = Transaction.commit, 0
+
+    def careless(self: Any, *arguments: Any) -> None:
+        nonlocal commits
+        pending = list(self._pending)
+        commit(self, *arguments)
+        commits += bool(pending)
+        if pending and commits == n:
+            for topic, partition, messages in pending:
+                self._producer.send(topic, partition, messages)
+            self._producer.commit(None, None, 10.0)
+
+    _replace(Transaction, "commit", careless)
+
+
+def positions_go_ahead() -> None:
+    """The position is committed by itself, and the outputs after it."""
+    from stream_rnn import phases
+    from stream_rnn.connectors.kafka_sink import Transaction
+
+    commit = Transaction.commit
+
+    def write(self: Any, topic: str, partition: int, messages: Any) -> None:
+        self._pending.append((topic, partition, messages))
+
+    def apart(self: Any, *arguments: Any) -> None:
+        pending, self._pending = self._pending, []
+        commit(self, *arguments)
+        phases.enter("between")  # an instant to be killed in
+        for topic, partition, messages in pending:
+            self._producer.send(topic, partition, messages)
+        if pending:
+            self._producer.commit(None, None, 10.0)
+
+    _replace(Transaction, "write", write)
+    _replace(Transaction, "commit", apart)
