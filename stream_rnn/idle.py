@@ -45,7 +45,7 @@ class IdleKeys:
         for row, key, time in zip(rows, block.keys, block.time.tolist(), strict=True):
             if self._events >= SWEEP:
                 yield row, self._too_old()
-                self._events = 0
+                self._events = 0.0  # a float as in a checkpoint, bit for bit
             self._events += 1
             if math.isnan(time):
                 continue
