@@ -1,7 +1,7 @@
 """Writing a checkpoint beside the loop: copied at a block's end, committed in a helper thread.
 
-While one is being written the loop goes on; a second one waits its turn. Whoever calls has made the outputs durable
-through the snapshot's position before (`Outputs.commit`): a checkpoint may not know more than is out.
+While one is being written the loop goes on; a second one waits its turn. It is written only when the outputs are
+durable through the snapshot's position: a checkpoint may not know more than is out.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ class Checkpoints:
         self._pool = ThreadPoolExecutor(1, f"checkpoint{name and '-' + name}")
         self._pending: Future[int] | None = None
 
-    def begin(self, snapshot: Snapshot, states: Iterable[KeyState], gone: list[Key]) -> None:
-        """Start writing; nothing of it may change any more."""
+    def begin(
+        self, snapshot: Snapshot, states: Iterable[KeyState], gone: list[Key], durable: Future[None] | None = None
+    ) -> None:
+        """Start writing, once `durable` is done, if it is; nothing of it may change any more."""
         assert self._pending is None
         self.begun += 1
-        self._pending = self._pool.submit(self._write, snapshot, states, gone)
+        self._pending = self._pool.submit(self._write, snapshot, states, gone, durable)
 
     def prepare(self, work: Callable[[], None]) -> None:
         """Let the helper thread do something before the next is begun, if it has nothing else to do."""
@@ -58,7 +60,11 @@ class Checkpoints:
         """Wait for the one being written, whatever becomes of it."""
         self._pool.shutdown(wait=True)
 
-    def _write(self, snapshot: Snapshot, states: Iterable[KeyState], gone: list[Key]) -> int:
+    def _write(
+        self, snapshot: Snapshot, states: Iterable[KeyState], gone: list[Key], durable: Future[None] | None
+    ) -> int:
+        if durable is not None:
+            durable.result()  # or what it raised: then nothing is written
         start = time.perf_counter()
         counted = _Counted(states)
         generation = self._store.checkpoint(snapshot, counted, gone)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from operator import attrgetter
@@ -66,7 +67,7 @@ class Outputs:
         self.dirty = False  # something happened since the last commit
         self.commit_s = 0.0  # how long the newest took
         self._pool = ThreadPoolExecutor(1, "commit")
-        self._pending: Future[None] | None = None
+        self._pending: deque[Future[None]] = deque()  # commits under way
         self._log = log
         self._last = ""
         self._resume_at: Position = ()
@@ -115,23 +116,25 @@ class Outputs:
         del self._skip[name]
         return bisect_right(records, mark, key=_AT)
 
-    def commit(self, wait: bool = True) -> None:
-        """Make durable all that was written; not `wait`: beside the loop, where all units allow that."""
-        self.settle(wait=True)
-        if not self.dirty:
-            return
-        self.dirty = False
-        if wait or not all(getattr(unit, "beside", False) for unit in self._units):
-            self._commit(self._last, self._resume_at)
-        else:
-            self._pending = self._pool.submit(self._commit, self._last, self._resume_at)
+    def commit(self, wait: bool = True) -> Future[None] | None:
+        """Make durable all that was written; not `wait`: beside the loop, where all units allow that.
+
+        Returns what to wait for until all that was ever written is durable; None: it is.
+        """
+        self.settle(wait)
+        if self.dirty:
+            self.dirty = False
+            if wait or not all(getattr(unit, "beside", False) for unit in self._units):
+                self._commit(self._last, self._resume_at)
+            else:
+                self._pending.append(self._pool.submit(self._commit, self._last, self._resume_at))
+        return self._pending[-1] if self._pending else None
 
     def settle(self, wait: bool = False) -> bool:
         """Whether no commit is under way. Raises what one raised."""
-        if self._pending is not None and (wait or self._pending.done()):
-            pending, self._pending = self._pending, None
-            pending.result()
-        return self._pending is None
+        while self._pending and (wait or self._pending[0].done()):
+            self._pending.popleft().result()
+        return not self._pending
 
     def _commit(self, last: str, resume_at: Position) -> None:
         start = time.monotonic()

@@ -22,7 +22,7 @@ The phases, in the order of an event's way:
     between      predictions of a block are written, and its dead letters are not yet
     commit       outputs are about to be made durable
     committed    outputs are durable, and nothing else has happened yet
-    copy         a checkpoint begins: outputs are durable through its position, states are about to be copied
+    copy         a checkpoint begins: outputs are being made durable through its position, states are about to be copied
     checkpoint   inside the transaction of a checkpoint, in the helper thread
     rows         the same, after its key states are in
     checkpointed the checkpoint is in the store, and neither acknowledged nor settled

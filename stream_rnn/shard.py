@@ -18,6 +18,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -372,13 +373,12 @@ class Shard:
         if not self._outputs.settle() or not self._outputs.dirty:
             return
         if time.monotonic() - self._committed_at >= self.policy.commit_interval:
-            self._committed_at = time.monotonic()
-            self._outputs.commit(wait=False)
+            self.commit(wait=False)
 
-    def commit(self) -> None:
-        """Make durable what was written, now."""
-        self._outputs.commit()
+    def commit(self, wait: bool = True) -> Future[None] | None:
+        """Make durable what was written; not `wait`: as soon as may be (what comes back is done then)."""
         self._committed_at = time.monotonic()
+        return self._outputs.commit(wait)  # type: ignore[no-any-return]
 
     def _checkpoint_if_due(self) -> None:
         self._spill.limit_bytes = self.policy.memory
@@ -402,12 +402,12 @@ class Shard:
         self.checkpoints.prepare(partial(self._copier.prepare, 2 * changed * keyspace.row_bytes))
 
     def checkpoint(self, wait: bool = False) -> None:
-        """Begin one, with all outputs durable through it; `wait` until it is in the store."""
+        """Begin one, written when all outputs are durable through it; `wait` until it is in the store."""
         self._settle(wait=True)
         if self.position != self._saved_at or self._spill.full:
-            self.commit()
+            durable = self.commit(wait=False)
             phases.enter("copy")
-            self.checkpoints.begin(*self._copied())
+            self.checkpoints.begin(*self._copied(), durable)
             self._saved_at, self._checkpoint_at = self.position, time.monotonic()
             self._prepared = False
         if wait:

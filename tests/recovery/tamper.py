@@ -13,6 +13,7 @@ import random
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,19 @@ def failing_write(n: int, error: str, half: bool, ever_after: bool) -> None:
     """The n-th write or sync of all that the process makes fails, SQLite's too; with `half`, in its middle."""
     code = getattr(errno, error)
     _at_writes(lambda i: (code, half) if i == n or (ever_after and i > n) else None)
+
+
+def slow_sync_that_fails(n: int) -> None:
+    """Syncs take a while, so that commits queue up; the n-th fails, and no other."""
+    numbers = itertools.count(1)
+
+    def fsync(fd: int) -> None:
+        time.sleep(0.005)
+        if next(numbers) == n:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        _fsync(fd)
+
+    _replace(os, "fsync", fsync)
 
 
 def _at_writes(fails: Callable[[int], tuple[int, bool] | None], at_end: Callable[[int], Any] | None = None) -> None:
@@ -236,7 +250,7 @@ def checkpoint_before_the_output_is_durable() -> None:
     checkpoint = Shard.checkpoint
 
     def early(self: Any, wait: bool = False) -> None:
-        self.commit = lambda: None
+        self.commit = lambda wait=True: None
         checkpoint(self, wait)
         del self.commit
 
