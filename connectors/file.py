@@ -323,6 +323,8 @@ class FileOutput:
 
     def commit(self, last: str, resume_at: Position, log: Log) -> None:
         """To the disk."""
+        if self._refused:  # also to the commits that were waiting behind the one that failed
+            raise SinkError(self._refused)
         if not self._dirty:
             return
         with self._turn:
