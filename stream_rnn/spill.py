@@ -21,7 +21,7 @@ from stream_rnn.records import Key
 from stream_rnn.store import KeyState, Store
 
 _BESIDES = 400  # bytes a key takes besides its rows: its name, its places in dicts and lists
-_KEPT_BYTES = 64 << 20  # a larger memory for copies is given back
+_KEPT_BYTES = 128 << 20  # a larger memory for copies is given back
 _KEEP = 0.9  # of the limit after spilling, so that it is not done for every new key
 
 
