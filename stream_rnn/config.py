@@ -60,7 +60,8 @@ class Model(Section, frozen=True):
     k2: Annotated[int, Meta(ge=1), "events that an update looks back; time and memory grow with it"] = 16
     lr: Annotated[float, LIVE, Meta(gt=0), "learning rate"] = 1e-3
     loss: Annotated[
-        Literal["huber", "mae", "mse", "squared"], "what is minimised; mae cares least about rare large errors, mse most"
+        Literal["huber", "mae", "mse", "squared"],
+        "what is minimised; mae cares least about rare large errors, mse most",
     ] = "huber"
     optimizer: Annotated[Literal["adam", "adamw", "sgd"], "how"] = "adam"
     clip: Annotated[float, LIVE, Meta(gt=0), "largest norm of a gradient"] = 1.0
