@@ -249,9 +249,7 @@ def test_the_model_section_is_what_the_forecaster_takes():
 
 def test_the_documented_table_is_current():
     page = Path(__file__).parents[1] / "docs" / "configuration.md"
-    assert config.markdown() in page.read_text(encoding="utf-8"), (
-        "put python -m stream_rnn.config's into the page"
-    )
+    assert config.markdown() in page.read_text(encoding="utf-8"), "put python -m stream_rnn.config's into the page"
     for struct in (*config.SECTIONS.values(), *config.SOURCES.values(), *config.SINKS.values()):
         for field in struct.__struct_fields__:
             hints = configfile.typing.get_type_hints(struct, include_extras=True)
