@@ -146,17 +146,21 @@ class Job:
                                     env=os.environ | (environ or {}), stdin=a, stdout=b, stderr=c)  # fmt: skip
 
     def run(
-        self, kill: Kill | None = None, *, arguments: Sequence[str] = (),
+        self, kill: Kill | None = None, *, arguments: Sequence[str] = (), stall: str = "",
         watch: Callable[[Any, str, int], None] | None = None,
     ) -> Life:  # fmt: skip
-        """One life: until it ends by itself, or is killed. `watch(process, phase, n)` sees each phase as it comes."""
+        """One life: until it ends by itself, or is killed. `watch(process, phase, n)` sees each phase as it comes.
+
+        `stall`: see phases.py.
+        """
         self._number += 1
         fifo, said_before = self.folder / f"phases-{self._number}", self._said()
         os.mkfifo(fifo)
         reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
         environ = {"STREAM_RNN_PHASES": str(fifo)}
         if kill is not None and kill.stalls:
-            environ["STREAM_RNN_STALL"] = f"{kill.phase}:{kill.n}"
+            stall = f"{kill.phase}:{kill.n}"
+        environ["STREAM_RNN_STALL"] = stall
         if self._feeder is not None:
             self._feeder.step()
         process = self.start(environ, arguments)
