@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic  # type: ignore[attr-defined]
 
 from stream_rnn.connectors import Message
+from stream_rnn.connectors.errands import Errands, GivenUp
 from stream_rnn.connectors.kafka_client import (
     Committed,
     FencedMember,
@@ -398,7 +399,8 @@ class ConfluentProducer:
         self._refused: Any = None  # the first record that the broker refused
         self._connection = _Connection(settings)
         options = self._connection.options("producer", **_PRODUCER, **{"transactional.id": transactional_id})
-        options.setdefault("socket.timeout.ms", int(1000 * timeout_s))  # sending positions heeds no other deadline
+        options["socket.timeout.ms"] = int(1000 * timeout_s)
+        self._errands = Errands(f"commit-{transactional_id}")
         self._producer: Any = self._connection.made(confluent_kafka.Producer, options)
         try:
             self._producer.init_transactions(timeout_s)
@@ -441,12 +443,20 @@ class ConfluentProducer:
     def commit(self, place: Place | None, identity: Any, timeout_s: float) -> None:
         """End the transaction, with the group's position in it."""
         until = time.monotonic() + timeout_s
-        try:
-            self._begin()
+
+        def end() -> None:
             if place is not None:
                 positions = [TopicPartition(place.topic, place.partition, place.offset, place.text)]
-                self._until(until, lambda t: self._producer.send_offsets_to_transaction(positions, identity, t))
-            self._until(until, self._producer.commit_transaction)
+                self._until(until, lambda t: client.send_offsets_to_transaction(positions, identity, t))
+            if not self._errands.given_up:
+                self._until(until, client.commit_transaction)
+
+        try:
+            self._begin()
+            client = self._producer
+            self._errands.run(end, timeout_s + 0.5)  # sending positions heeds no deadline after a broker's restart
+        except GivenUp as e:
+            raise OutcomeUnknown(str(e)) from None
         except KafkaException as e:
             self._judge(_error(e), place.topic if place else "", max(1.0, until - time.monotonic()))
         self._open = False
@@ -456,13 +466,16 @@ class ConfluentProducer:
         if self._open:
             self._open = False
             try:
-                self._producer.abort_transaction(timeout_s)
+                self._errands.run(lambda: self._producer.abort_transaction(timeout_s), timeout_s + 0.5)
+            except GivenUp as e:
+                raise OutcomeUnknown(str(e)) from None
             except KafkaException as e:
                 raise OutcomeUnknown(_error(e).str()) from None
 
     def close(self) -> None:
         """Hang up; what is open is aborted by the broker, or by who takes the id next."""
         producer, self._producer = self._producer, None
+        self._errands.close()
         if producer is not None:
             with contextlib.suppress(KafkaException):
                 producer.purge(blocking=False)

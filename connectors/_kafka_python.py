@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import kafka
@@ -21,6 +20,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.structs import MemberState
 
 from stream_rnn.connectors import Message
+from stream_rnn.connectors.errands import Errands, GivenUp
 from stream_rnn.connectors.kafka_client import (
     Committed,
     FencedMember,
@@ -341,7 +341,6 @@ class KafkaPythonProducer:
         self._settings = settings
         self._id = transactional_id
         self._open = False
-        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         _Retired.wait_for(transactional_id, timeout_s)
         options = settings.kafka_python("producer")
         options |= {
@@ -352,10 +351,10 @@ class KafkaPythonProducer:
             "transactional_id": transactional_id,
         }
         self._producer = _made(kafka.KafkaProducer, settings, timeout_s, **options)
-        threading.Thread(target=self._work, name=f"commit-{transactional_id}", daemon=True).start()
+        self._errands = Errands(f"commit-{transactional_id}")
         try:
-            self._within(timeout_s, self._producer.init_transactions)
-        except OutcomeUnknown as e:
+            self._errands.run(self._producer.init_transactions, timeout_s)
+        except GivenUp as e:
             self.close()
             raise Unavailable(f"Kafka at {settings.servers} does not answer {transactional_id}: {e}") from None
         except client_errors.KafkaError as e:
@@ -397,12 +396,13 @@ class KafkaPythonProducer:
                 position = kafka.OffsetAndMetadata(place.offset, place.text, -1)
                 partition = kafka.TopicPartition(place.topic, place.partition)
                 self._producer.send_offsets_to_transaction({partition: position}, identity)
-            self._producer.commit_transaction()
+            if not self._errands.given_up:
+                self._producer.commit_transaction()
 
         try:
-            self._within(timeout_s, end)
-        except OutcomeUnknown:
-            raise
+            self._errands.run(end, timeout_s)
+        except GivenUp as e:
+            raise OutcomeUnknown(str(e)) from None
         except Exception as e:
             self._judge(e, place.topic if place else "")
         self._open = False
@@ -412,13 +412,13 @@ class KafkaPythonProducer:
         if self._open:
             self._open = False
             try:
-                self._within(timeout_s, self._producer.abort_transaction)
-            except client_errors.KafkaError as e:
+                self._errands.run(self._producer.abort_transaction, timeout_s)
+            except (GivenUp, client_errors.KafkaError) as e:
                 raise OutcomeUnknown(_text(e)) from None
 
     def close(self) -> None:
         """Hang up; what is open is aborted by the broker, or by who takes the id next."""
-        self._jobs.put(None)
+        self._errands.close()
         _Retired(self._id, self._producer)
 
     def _judge(self, e: Exception, topic: str) -> None:
@@ -437,27 +437,6 @@ class KafkaPythonProducer:
         if isinstance(e, client_errors.AuthorizationError):
             raise SinkError(f"Kafka refuses us {topic}: {text}; let this user write it") from None
         raise OutcomeUnknown(text) from None
-
-    def _within(self, timeout_s: float, job: Callable[[], None]) -> None:
-        done = threading.Event()
-        failed: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                job()
-            except BaseException as e:
-                failed.append(e)
-            done.set()
-
-        self._jobs.put(run)
-        if not done.wait(timeout_s):
-            raise OutcomeUnknown(f"no answer in {timeout_s:g} s")
-        if failed:
-            raise failed[0]
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
 
 
 class _Retired:

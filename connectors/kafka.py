@@ -32,13 +32,13 @@ class KafkaJob:
         name: str = "stream-rnn",
         *,
         client: str = "kafka-python",
-        deadline_s: float = 10.0,  # for one commit or question; then its outcome counts as unknown
+        deadline_s: float | None = None,  # for one commit or question; unset: socket.timeout.ms, else 10 s
     ) -> None:
         self.settings = KafkaSettings(options, client)
         self.name = name
         self.group: str = self.settings.get("group.id") or name
         self.transactional_id: str = self.settings.get("transactional.id") or self.group
-        self.deadline_s = deadline_s
+        self.deadline_s: float = deadline_s or self.settings.get("socket.timeout.ms") / 1000
         self.has_sink = False
         self.reader: KafkaSource | None = None
         self.doubted: set[str] = set()  # shards whose last commit ended badly: who owns them is to be made sure of

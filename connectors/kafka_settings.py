@@ -123,6 +123,7 @@ _DECIDED = {
     "partition.assignment.strategy": "partitions move one by one (cooperative-sticky)",
 }
 _DEFAULTS: dict[str, Value] = {
+    "socket.timeout.ms": 10_000,  # after that long the outcome of a commit counts as unknown
     "isolation.level": "read_committed",
     "reconnect.backoff.max.ms": 500,  # both clients' own maximum makes a short outage a long one
     "fetch.wait.max.ms": 20,

@@ -101,7 +101,7 @@ def kill_in(phases, make, undisturbed, rng):
 @both_clients
 def test_nor_does_a_broker_that_is_killed(make, undisturbed, client, own):
     """Twice, and once for longer than a commit may take."""
-    job = make()
+    job = make(**{"kafka.socket.timeout.ms": 3000})
     stops = {("committed", 3): 0.0, ("learn", 12): 0.5}
 
     def watch(process, phase, n):
