@@ -66,17 +66,18 @@ class TopicJob(Job):
             "source.type": "kafka", "source.topic": INPUT, "sink.type": "kafka", "sink.topic": self.out,
             "dead_letter.type": "kafka", "dead_letter.topic": self.dead, "state.checkpoint_interval": "20ms",
         }  # fmt: skip
+        if settings.get("sink.type") == "file":
+            mine = {n: v for n, v in mine.items() if n not in ("sink.topic", "dead_letter.topic")}
         base = {n: v for n, v in SETTINGS.items() if not n.startswith(("sink.", "dead_letter."))}
         self.configure(**base | mine | settings)
 
     def configure(self, **settings: Any) -> None:
-        """Kafka's own names have dots."""
-        self.settings = settings
+        """Kafka's own names have dots; None: not set."""
+        self.settings = {name: value for name, value in settings.items() if value is not None}
         sections: dict[str, dict[str, Any]] = {"": {"name": self.name}}
-        for full, value in settings.items():
-            if value is not None:
-                section, _, name = full.partition(".")
-                sections.setdefault(section, {})[name] = value
+        for full, value in self.settings.items():
+            section, _, name = full.partition(".")
+            sections.setdefault(section, {})[name] = value
         (self.folder / "job.toml").write_text("".join(
             (f"[{section}]\n" if section else "")
             + "".join(f"{json.dumps(name)} = {json.dumps(value)}\n" for name, value in values.items())
@@ -97,6 +98,8 @@ class TopicJob(Job):
             self._checkpointed(p) > last(self.broker, p) for p in range(PARTITIONS)
         ):
             return False
+        if self.settings["sink.type"] == "file":
+            return True
         asker = KafkaJob({"bootstrap.servers": self.broker.address}, self.name, client="confluent", deadline_s=1.0)
         try:
             found = [asker.lookup.committed(INPUT, partition) for partition in range(PARTITIONS)]
@@ -115,6 +118,11 @@ class TopicJob(Job):
         except (StateError, InputError):  # not there yet, or being made
             return -1
 
+    def _written(self, what: str, topic: str, partition: int) -> bytes:
+        if self.settings["sink.type"] == "file":
+            return (self.folder / f"{what}-{partition}.jsonl").read_bytes()
+        return b"\n".join(map(_told, content(self.broker.address, topic, partition)))
+
     def outcome(self) -> Outcome:
         """The topics' records, and each shard's newest checkpoint."""
         outputs: dict[str, bytes] = {}
@@ -123,7 +131,7 @@ class TopicJob(Job):
         positions = []
         for partition in range(PARTITIONS):
             for what, topic in (("out", self.out), ("dead", self.dead)):
-                outputs[f"{what}/{partition}"] = b"\n".join(map(_told, content(self.broker.address, topic, partition)))
+                outputs[f"{what}/{partition}"] = self._written(what, topic, partition)
             path = self.folder / self.settings["state.path"] / f"state-{partition}.db"
             with Store(path, write=False) as store:
                 found = store.newest()
@@ -134,6 +142,33 @@ class TopicJob(Job):
                     states[partition, row.key] = (bytes(row.state), row.seen)
                 positions += [place.position for place in found.positions.values()]
         return Outcome(outputs, arrays, states, positions)
+
+
+class FileToTopic(Job):
+    """A job from a file to topics: its outputs are in partition 0, and the file's position with them."""
+
+    def __init__(self, folder: Path, broker: Any, client: str, records: list[bytes], nursery: Nursery) -> None:
+        self.broker, self.name = broker, fresh("job")
+        self.out, self.dead = (broker.create(f"{what}-{self.name}") for what in ("out", "dead"))
+        super().__init__(folder, records, nursery=nursery, settings={
+            "kafka.client": client, "kafka.bootstrap.servers": broker.address,
+            "sink.type": "kafka", "sink.topic": self.out, "sink.path": None,
+            "dead_letter.type": "kafka", "dead_letter.topic": self.dead, "dead_letter.path": None,
+        })  # fmt: skip
+
+    configure = TopicJob.configure
+
+    def outcome(self) -> Outcome:
+        """The predictions as a file would have them, and the checkpoint."""
+        found = Job.outcome(self)
+        lines = [m.value() + b"\n" for m in content(self.broker.address, self.out)]
+        found.outputs = {"out.jsonl": b"".join(lines)}
+        return found
+
+    def letters(self) -> list[tuple[bytes, str]]:
+        """Dead letters: what the record was, and where."""
+        found = content(self.broker.address, self.dead)
+        return [(m.value(), dict(m.headers())["source"].decode()) for m in found]
 
 
 _lasts: dict[tuple[str, int], int] = {}

@@ -3,6 +3,9 @@ bit for bit, those of one undisturbed run. In short form; `-m soak` runs many mo
 
 from __future__ import annotations
 
+import base64
+import copy
+import json
 import random
 import shutil
 import signal
@@ -13,7 +16,8 @@ import pytest
 from broker import Broker
 from kafka_help import CLIENTS, until
 from recovery.job import Kill
-from recovery.kafka_job import PARTITIONS, TopicJob, make_input
+from recovery.kafka_job import PARTITIONS, FileToTopic, TopicJob, make_input
+from recovery.scenarios import job as make_job
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 both_clients = pytest.mark.parametrize("client", CLIENTS)
@@ -118,15 +122,19 @@ def test_nor_does_a_broker_that_is_killed(make, undisturbed, client, own):
 
 @both_clients
 def test_workers_share_the_partitions_and_take_them_over(make, undisturbed, client):
-    """Three processes of one group and one folder: they join, leave and are killed."""
+    """Three processes of one group and one folder: they join, leave, are killed, and sleep until they are given up."""
     job = make(**{"kafka.group.instance.id": None, "kafka.session.timeout.ms": 1500})
-    job.tamper = [["blocks_of", 20], ["slowly", 0.02]]
+    job.tamper = [["blocks_of", 20], ["slowly", 0.05]]
     workers = [job.start(), job.start()]
     try:
         time.sleep(2.0)
         workers[0].send_signal(signal.SIGKILL)
         workers.append(job.start())
-        time.sleep(2.0)
+        time.sleep(1.0)
+        workers[2].send_signal(signal.SIGSTOP)
+        time.sleep(3.0)
+        workers[2].send_signal(signal.SIGCONT)
+        time.sleep(1.0)
         workers[1].send_signal(signal.SIGTERM)
         assert workers[1].wait(30) == 0
         until(job.done, 60)
@@ -136,6 +144,44 @@ def test_workers_share_the_partitions_and_take_them_over(make, undisturbed, clie
         for worker in workers:
             worker.send_signal(signal.SIGKILL)
     check(job, undisturbed)
+
+
+TO_FILES = {
+    "sink.type": "file", "sink.path": "out.jsonl", "dead_letter.type": "file", "dead_letter.path": "dead.jsonl",
+}  # fmt: skip
+
+
+@both_clients
+def test_nor_does_a_kill_from_a_topic_to_files(make, client):
+    """Positions are in the checkpoints alone; the group is shown them."""
+    whole = make(**TO_FILES)
+    whole.finish()
+    job = make(**TO_FILES)
+    rng = random.Random(2)
+    for phase in ("write", "committed", "checkpoint", "checkpointed"):
+        job.run(Kill(phase, rng.randint(1, 3), stalls=True))
+    job.finish()
+    assert not job.outcome().differences(whole.outcome())
+
+
+@both_clients
+def test_nor_does_a_kill_from_a_file_to_topics(own, whole, nursery, client, tmp_path):
+    """The mark is kept as an offset's metadata, in the transaction of the outputs."""
+    records = make_job("file", tmp_path / "names", None).records
+    job = FileToTopic(tmp_path / "job", own, client, records, nursery)
+    job.tamper = [["blocks_of", 200]]
+    rng = random.Random(3)
+    kills = 0
+    for phase in ("write", "between", "commit", "committed", "copy", "rows", "checkpointed", "committed"):
+        kills += job.run(Kill(phase, rng.randint(1, 4), rng.random() < 0.5, rng.choice([0.0, 0.005]))).killed
+    assert kills >= 5
+    job.finish()
+    wanted = copy.copy(whole("file"))
+    letters = [json.loads(line) for line in wanted.outputs["dead.jsonl"].splitlines()]
+    wanted.outputs = {"out.jsonl": wanted.outputs["out.jsonl"]}
+    until(lambda: not job.outcome().differences(wanted), 5, fail=False)
+    assert not job.outcome().differences(wanted)
+    assert job.letters() == [(base64.b64decode(x["base64"]), x["source"]) for x in letters]
 
 
 @both_clients
