@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help demo test quick lint fix bench soak clean
+.PHONY: help demo test kafka quick lint fix bench soak clean
 help:  ## what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -29,8 +29,11 @@ demo: $(VENV)/.demo  ## learn a real sensor stream, live in the terminal
 test: $(VENV)/.dev  ## all that CI runs, but for lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+kafka: $(VENV)/.dev  ## the tests on a real Kafka broker, which pip brings along; one at a time
+	$(BIN)/python -m pytest -m kafka
+
 quick: $(VENV)/.dev  ## the part of the tests that takes under a minute
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not soak and not kafka"
 
 lint: $(VENV)/.dev  ## ruff and the type checker; changes nothing
 	$(BIN)/ruff check .
