@@ -146,21 +146,17 @@ class Job:
                                     env=os.environ | (environ or {}), stdin=a, stdout=b, stderr=c)  # fmt: skip
 
     def run(
-        self, kill: Kill | None = None, *, arguments: Sequence[str] = (), stall: str = "",
+        self, kill: Kill | None = None, *, arguments: Sequence[str] = (),
         watch: Callable[[Any, str, int], None] | None = None,
     ) -> Life:  # fmt: skip
-        """One life: until it ends by itself, or is killed. `watch(process, phase, n)` sees each phase as it comes.
-
-        `stall`: see phases.py.
-        """
+        """One life: until it ends by itself, or is killed. `watch(process, phase, n)` sees each phase as it comes."""
         self._number += 1
         fifo, said_before = self.folder / f"phases-{self._number}", self._said()
         os.mkfifo(fifo)
         reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
         environ = {"STREAM_RNN_PHASES": str(fifo)}
         if kill is not None and kill.stalls:
-            stall = f"{kill.phase}:{kill.n}"
-        environ["STREAM_RNN_STALL"] = stall
+            environ["STREAM_RNN_STALL"] = f"{kill.phase}:{kill.n}"
         if self._feeder is not None:
             self._feeder.step()
         process = self.start(environ, arguments)

@@ -39,23 +39,51 @@ def sweep_every(events: int) -> None:
 
 def wait_for_a_change(n: int) -> None:
     """Before the n-th block, stand still until a live setting has been asked for."""
-    from stream_rnn import phases
+    _wait_before_learning(n, "change")
+
+
+def wait_to_be_stopped(n: int) -> None:
+    """Before the n-th block, stand still until told to end in order."""
+    _wait_before_learning(n, "stop")
+
+
+def _wait_before_learning(n: int, call: str) -> None:
     from stream_rnn.shard import Shard
 
-    asked, blocks = threading.Event(), itertools.count(1)
-    enter, change = phases.enter, Shard.change
+    told = threading.Event()
+    old = getattr(Shard, call)
 
-    def heard(self: Any, changes: dict[str, Any]) -> None:
-        change(self, changes)
-        asked.set()
+    def heard(self: Any, *arguments: Any) -> None:
+        old(self, *arguments)
+        told.set()
 
-    def wait(name: str) -> None:
+    _replace(Shard, call, heard)
+    _at_phase("learn", n, lambda: told.wait(60.0))
+
+
+def stand_still(phase: str, n: int, until: str) -> None:
+    """The thread that enters a phase for the n-th time stands still until there is a file of that name."""
+
+    def wait() -> bool:
+        end = time.monotonic() + 60.0
+        while not os.path.exists(until) and time.monotonic() < end:
+            time.sleep(0.002)
+        return os.path.exists(until)
+
+    _at_phase(phase, n, wait)
+
+
+def _at_phase(phase: str, n: int, wait: Callable[[], bool]) -> None:
+    from stream_rnn import phases
+
+    times, enter = itertools.count(1), phases.enter
+
+    def entered(name: str) -> None:
         enter(name)
-        if name == "learn" and next(blocks) == n:
-            assert asked.wait(60.0), "nobody asked for a change"
+        if name == phase and next(times) == n:
+            assert wait(), f"waited in vain in {phase}"
 
-    _replace(Shard, "change", heard)
-    _replace(phases, "enter", wait)
+    _replace(phases, "enter", entered)
 
 
 # Disks

@@ -16,7 +16,7 @@ from stream_rnn.store import Store
 def test_without_the_filter_of_marks_lines_come_twice(wrong, nursery, whole, tmp_path):
     job = make_job("replay", tmp_path, nursery)
     job.tamper = [["blocks_of", 80], *wrong]
-    assert job.run(Kill("learn", 12)).killed
+    assert job.run(Kill("learn", 12, stalls=True)).killed
     job.finish()
     found = job.outcome().differences(whole("replay"))
     assert bool(found) == bool(wrong)

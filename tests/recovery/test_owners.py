@@ -12,16 +12,20 @@ from recovery.scenarios import job as make_job
 from stream_rnn.store import Store
 
 
-def stopped_at(phase, n, then):
-    """A `watch`: SIGSTOP at that instant, do `then`, SIGCONT."""
+def stop_at(job, phase, n, then):
+    """A life that is stopped (SIGSTOP) at that instant, for sure in that phase; `then` is done; it goes on."""
 
     def watch(process, now, count):
         if (now, count) == (phase, n):
             process.send_signal(signal.SIGSTOP)
-            then()
+            then(process)
             process.send_signal(signal.SIGCONT)
+            (job.folder / "go").touch()
 
-    return watch
+    job.tamper.append(["stand_still", phase, n, "go"])
+    life = job.run(watch=watch)
+    job.tamper.pop()
+    return life
 
 
 @pytest.mark.parametrize("phase", ["learn", "committed", "rows"])
@@ -29,25 +33,25 @@ def test_a_second_start_is_refused_while_the_first_is_only_stopped(phase, nurser
     job = make_job("file", tmp_path, nursery)
     job.tamper = [["blocks_of", 160]]
     codes = []
-    life = job.run(watch=stopped_at(phase, 3, lambda: codes.append(job.start().wait())))
+    life = stop_at(job, phase, 3, lambda process: codes.append(job.start().wait()))
     assert (codes, life.code) == ([1], 0)
     assert "is written by another process" in life.said
     assert not job.outcome().differences(whole("file"))
 
 
 def test_a_former_owner_writes_nothing_more(nursery, whole, tmp_path):
-    """The state is taken by another job's process, with outputs of its own, while the first one is only stopped."""
+    """The state is taken by another process while the first one is only stopped."""
     job = make_job("file", tmp_path, nursery)
     job.tamper = [["blocks_of", 160]]
     lines = []
 
-    def take():
+    def take(process):
         with Store(job.state) as store:
             store.newest()
         lines.append(job.written())
 
-    # The thread of checkpoints stands still, so that it is not stopped inside of the next one, with the file locked.
-    life = job.run(stall="checkpointed:2:3", watch=stopped_at("checkpointed", 2, take))
+    # In the thread of checkpoints, between two of them: stopped inside of one, it would keep the file locked.
+    life = stop_at(job, "checkpointed", 2, take)
     assert life.code == 1
     assert "was taken by another process" in life.said
     with Store(job.state, write=False) as store:
@@ -60,13 +64,11 @@ def test_a_killed_owner_holds_nothing(nursery, whole, tmp_path):
     job = make_job("file", tmp_path, nursery)
     job.tamper = [["blocks_of", 160]]
 
-    def watch(process, phase, n):
-        if (phase, n) == ("write", 4):
-            process.send_signal(signal.SIGSTOP)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+    def kill(process):
+        process.send_signal(signal.SIGKILL)
+        process.wait()
 
-    assert job.run(watch=watch).killed
+    assert stop_at(job, "write", 4, kill).killed
     job.finish()
     assert not job.outcome().differences(whole("file"))
 
