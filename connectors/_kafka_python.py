@@ -433,7 +433,7 @@ class KafkaPythonProducer:
         if isinstance(e, client_errors.ProducerFencedError | client_errors.InvalidProducerEpochError):
             raise FencedProducer(text) from None
         if isinstance(e, _TOO_LARGE):
-            raise SinkError(f"topic {topic}: {text}; raise its max.message.bytes, or shorten the event") from None
+            raise SinkError(f"topic {topic}: {text}; raise its max.message.bytes, lower kafka.batch.size, or shorten the event") from None
         if isinstance(e, client_errors.AuthorizationError):
             raise SinkError(f"Kafka refuses us {topic}: {text}; let this user write it") from None
         raise OutcomeUnknown(text) from None

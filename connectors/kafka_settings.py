@@ -127,7 +127,7 @@ _DEFAULTS: dict[str, Value] = {
     "isolation.level": "read_committed",
     "reconnect.backoff.max.ms": 500,  # both clients' own maximum makes a short outage a long one
     "fetch.wait.max.ms": 20,
-    "linger.ms": 5,
+    "linger.ms": 50,  # nothing is to be seen before a commit, and that does not linger
     "batch.size": 256 * 1024,
     "message.max.bytes": 64 << 20,  # what a message may be is the topic's to say
     "transaction.timeout.ms": 60_000,

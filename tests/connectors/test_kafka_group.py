@@ -176,17 +176,19 @@ def test_a_static_member_that_restarts_moves_nothing(kafka, topics, copier):
 
 
 def test_two_processes_of_one_instance_id(kafka, topics, copier):
-    """The newcomer has it; the other says so as soon as it commits, and stops."""
-    first = copier(**{"group.instance.id": "same"}).start()
-    until(lambda: len(first.threads) == PARTITIONS)
-    second = copier(**{"group.instance.id": "same"}).start()
-    until(lambda: len(second.threads) == PARTITIONS)
+    """Who joined last has it; the other says so as soon as it commits, and stops."""
+    members = [copier(**{"group.instance.id": "same"}).start()]
+    until(lambda: len(members[0].threads) == PARTITIONS)
+    members.append(copier(**{"group.instance.id": "same"}).start())
     with Feed(kafka.address, topics[0]):
-        until(lambda: first.ends)
-    assert any(isinstance(e, SourceError | SinkFenced) for e in first.ends)
-    until(lambda: first.source.failure is not None or all(isinstance(e, SinkFenced) for e in first.ends))
-    caught_up(kafka, topics, [second])
-    first.die(), second.stop()
+        until(lambda: any(m.source.failure for m in members))
+    loser, winner = sorted(members, key=lambda m: m.source.failure is None)
+    assert "another process runs with" in str(loser.source.failure)
+    until(lambda: len(loser.ends) == PARTITIONS)
+    assert all(isinstance(e, SinkFenced | SourceError) for e in loser.ends)
+    caught_up(kafka, topics, [winner])
+    assert not winner.ends
+    loser.die(), winner.stop()
     assert_copied(kafka.address, *topics, PARTITIONS)
 
 

@@ -5,6 +5,7 @@ Run in the process itself, as tamper.py is.
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Any
 
@@ -16,17 +17,16 @@ def answer_lost(n: int) -> None:
     from stream_rnn.connectors.kafka_client import OutcomeUnknown
     from stream_rnn.connectors.kafka_sink import Transaction
 
-    alive, commits = Transaction._alive, 0
+    alive, numbers = Transaction._alive, itertools.count(1)
 
     class Mute:
         def __init__(self, producer: Any) -> None:
             self._producer = producer
 
         def commit(self, *arguments: Any) -> None:
-            nonlocal commits
-            commits += 1
+            number = next(numbers)
             self._producer.commit(*arguments)
-            if commits == n:
+            if number == n:
                 raise OutcomeUnknown("a test took the answer away")
 
         def __getattr__(self, name: str) -> Any:
@@ -56,14 +56,12 @@ def unanswered_commits_are_made_again(n: int) -> None:
     """The n-th commit happens, no answer comes, and the same is sent again by the same producer, from memory."""
     from stream_rnn.connectors.kafka_sink import Transaction
 
-    commit, commits = Transaction.commit, 0
+    commit, numbers = Transaction.commit, itertools.count(1)
 
     def careless(self: Any, *arguments: Any) -> None:
-        nonlocal commits
         pending = list(self._pending)
         commit(self, *arguments)
-        commits += bool(pending)
-        if pending and commits == n:
+        if pending and next(numbers) == n:
             for topic, partition, messages in pending:
                 self._producer.send(topic, partition, messages)
             self._producer.commit(None, None, 10.0)
