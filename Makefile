@@ -54,7 +54,7 @@ bench: $(VENV)/.dev  ## ratios against other libraries, measured in one run
 	$(BIN)/python benchmarks/pipeline.py
 
 soak: $(VENV)/.dev  ## the long forms: kills by the hundred, ten million events
-	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m pytest -n 2 -m soak tests/recovery
 	$(BIN)/python benchmarks/soak.py
 
 clean:  ## forget the virtual environment and caches
