@@ -773,7 +773,7 @@ def test_a_disk_that_refuses_stops_it_and_a_restart_loses_nothing(tmp_path, monk
 
     def fsync(fd):
         calls.append(fd)
-        if len(calls) > 1:  # each of the two outputs is synced at the end, at the latest
+        if len(calls) > 3:  # opening takes three; each of the two outputs is synced at the end, at the latest
             raise OSError(5, "Input/output error")
         real(fd)
 
