@@ -201,6 +201,7 @@ class Learner:
         self._x, self._y = np.zeros(self._x_words, np.float32), np.zeros(self.label_width, np.float32)
         self._no_label = np.full(self.label_width, np.nan, np.float32)
         self._weight, self._out = np.ones(1, np.float32), np.zeros(self.outputs, np.float32)
+        self._held: float | None = None  # the object that _weight was last set from
         self._taken = np.zeros(1, np.float32)
         self._x_shape = (self._x_words,)
 
@@ -308,7 +309,9 @@ class Learner:
             y_at = self._no_label_address
         else:
             self._take_y(y)
-            self._weight[0] = _weight(weight)
+            if weight is not self._held:  # the same object as last time: the usual default
+                self._weight[0] = _weight(weight)
+                self._held = weight
         slot = self.keyspace.find(key)
         if slot >= 0:
             self.keyspace.touch(slot)
@@ -339,7 +342,7 @@ class Learner:
             self._counters[at.N_EXPIRED] += 1
             return False
         self.keyspace.touch(slot)
-        self._slot[0], self._weight[0] = slot, weight
+        self._slot[0], self._weight[0], self._held = slot, weight, None
         self._lags[:] = back
         self._run(1, slot_at, 0, y_at, weight_at, self._taken.ctypes.data, 0, at.LABEL)
         self._lags[:] = 0
