@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, Ne
 from stream_rnn.connectors import Message
 from stream_rnn.connectors.errands import Errands, GivenUp
 from stream_rnn.connectors.kafka_client import (
+    TOO_LARGE,
     Committed,
     FencedMember,
     FencedProducer,
@@ -506,7 +507,7 @@ class ConfluentProducer:
         code, text = error.code(), self._settings.hide(error.str())
         refused = self._refused
         if code in _TOO_LARGE or (refused is not None and refused.code() in _TOO_LARGE):
-            raise SinkError(f"topic {topic}: {text}; raise its max.message.bytes, lower kafka.batch.size, or shorten the event")
+            raise SinkError(f"topic {topic}: {text}; {TOO_LARGE}")
         if code in _REFUSED or (refused is not None and refused.code() in _REFUSED):
             raise SinkError(f"Kafka refuses us {topic}: {text}; let this user write it")
         if code in _FENCED or (error.fatal() and "fenced" in text.lower()):

@@ -22,6 +22,7 @@ from kafka.structs import MemberState
 from stream_rnn.connectors import Message
 from stream_rnn.connectors.errands import Errands, GivenUp
 from stream_rnn.connectors.kafka_client import (
+    TOO_LARGE,
     Committed,
     FencedMember,
     FencedProducer,
@@ -198,10 +199,10 @@ class KafkaPythonMember(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._failed: BaseException | None = None  # of a listener's call, where the client would hide it
         self._rebalancing_since: float | None = None
         self._consumer = _made(kafka.KafkaConsumer, settings, timeout_s, **_reader(settings, group))
-        # Known before the first assignment: one that is made while the client still asks for the topic's
-        # partitions gives nobody any, and is not made again until something else changes.
-        self._consumer.partitions_for_topic(topic)
         self._consumer.subscribe([topic], listener=self)
+        # The topic's partitions are to be known before the first assignment: one that is made while the client
+        # still asks for them gives nobody any, or is made twice.
+        self._consumer.topics()
 
     def poll(self, timeout_s: float, limit: int) -> dict[int, list[Record]]:
         """What has come, by partition."""
@@ -433,7 +434,7 @@ class KafkaPythonProducer:
         if isinstance(e, client_errors.ProducerFencedError | client_errors.InvalidProducerEpochError):
             raise FencedProducer(text) from None
         if isinstance(e, _TOO_LARGE):
-            raise SinkError(f"topic {topic}: {text}; raise its max.message.bytes, lower kafka.batch.size, or shorten the event") from None
+            raise SinkError(f"topic {topic}: {text}; {TOO_LARGE}") from None
         if isinstance(e, client_errors.AuthorizationError):
             raise SinkError(f"Kafka refuses us {topic}: {text}; let this user write it") from None
         raise OutcomeUnknown(text) from None
