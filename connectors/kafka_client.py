@@ -20,6 +20,8 @@ from stream_rnn.connectors.kafka_settings import KafkaSettings
 from stream_rnn.errors import ConfigError
 from stream_rnn.records import Record
 
+TOO_LARGE = "raise its max.message.bytes, lower kafka.batch.size, or shorten the event"
+
 
 class StaleMember(Exception):
     """The group goes by another generation; the transaction was aborted, and nothing of it is out."""

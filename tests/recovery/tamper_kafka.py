@@ -82,7 +82,7 @@ def positions_go_ahead() -> None:
     def apart(self: Any, *arguments: Any) -> None:
         pending, self._pending = self._pending, []
         commit(self, *arguments)
-        phases.enter("between")  # an instant to be killed in
+        phases.enter("apart")  # an instant to be killed in
         for topic, partition, messages in pending:
             self._producer.send(topic, partition, messages)
         if pending:

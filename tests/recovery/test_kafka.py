@@ -211,7 +211,7 @@ def test_an_answer_that_gets_lost_leaves_no_trace(make, undisturbed, client):
     [
         (["mark_filter_off"], Kill("learn", 9, stalls=True)),
         (["unanswered_commits_are_made_again", 4], None),
-        (["positions_go_ahead"], Kill("between", 8, stalls=True)),
+        (["positions_go_ahead"], Kill("apart", 3, stalls=True)),
     ],
     ids=["mark-filter-off", "sent-again-from-memory", "position-apart"],
 )
