@@ -193,6 +193,6 @@ def test_standard_output_says_everything_at_least_once(nursery, whole, tmp_path)
     assert len(lines) > len(wanted)
     text = (tmp_path / "stdout").read_bytes()
     assert all(line + b"\n" in text for line in wanted)
-    assert len(set(lines) - set(wanted)) <= 5  # a kill in the middle of a write leaves a torn line, five kills at most five
+    assert len(set(lines) - set(wanted)) <= 5  # a kill in a write tears a line, five at most five
     found = job.outcome()
     assert (found.arrays, found.states) == (whole("file").arrays, whole("file").states)
