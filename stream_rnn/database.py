@@ -65,9 +65,9 @@ class Database:
 
     def _connect(self, write: bool) -> sqlite3.Connection:
         if write:
-            return sqlite3.connect(self.path, _BUSY_S, isolation_level=None, check_same_thread=False)
+            return sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         uri = f"{self.path.absolute().as_uri()}?mode=ro"
-        return sqlite3.connect(uri, _BUSY_S, isolation_level=None, check_same_thread=False, uri=True)
+        return sqlite3.connect(uri, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, uri=True)
 
     def _take(self, schema: str) -> None:
         """Become the owner; a new file gets its tables."""
