@@ -342,6 +342,7 @@ class KafkaPythonProducer:
         self._settings = settings
         self._id = transactional_id
         self._open = False
+        self._sent: list[Any] = []  # what is known of each record of the open transaction
         _Retired.wait_for(transactional_id, timeout_s)
         options = settings.kafka_python("producer")
         options |= {
@@ -373,16 +374,16 @@ class KafkaPythonProducer:
             if not self._open:
                 self._producer.begin_transaction()
                 self._open = True
-            send = self._producer.send
+            send, sent = self._producer.send, self._sent.append
             for message in messages:
                 record = message.record
                 value = message.value
                 if value is None and (record is None or record.key is None):
                     value = b""  # the client refuses a record of nothing
                 if record is None:
-                    send(topic, value, None, list(message.headers), partition)
+                    sent(send(topic, value, None, list(message.headers), partition))
                 else:
-                    send(topic, value, record.key, list(message.headers), partition, record.timestamp_ms)
+                    sent(send(topic, value, record.key, list(message.headers), partition, record.timestamp_ms))
         except Exception as e:
             self._judge(e, topic)
 
@@ -393,6 +394,7 @@ class KafkaPythonProducer:
             if not self._open:
                 self._producer.begin_transaction()
                 self._open = True
+            self._make_sure(timeout_s)
             if place is not None:
                 position = kafka.OffsetAndMetadata(place.offset, place.text, -1)
                 partition = kafka.TopicPartition(place.topic, place.partition)
@@ -407,9 +409,19 @@ class KafkaPythonProducer:
         except Exception as e:
             self._judge(e, place.topic if place else "")
         self._open = False
+        self._sent.clear()
+
+    def _make_sure(self, timeout_s: float) -> None:
+        """Raise if a record is not there. A commit alone succeeds without it: where the client can get a fenced
+        producer a new epoch, it goes on in the same transaction, and what was on its way is dropped."""
+        self._producer.flush(timeout_s)
+        for future in self._sent:
+            if future.exception is not None:
+                raise future.exception
 
     def abort(self, timeout_s: float) -> None:
         """Take back what is open."""
+        self._sent.clear()
         if self._open:
             self._open = False
             try:

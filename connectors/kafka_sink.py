@@ -194,9 +194,10 @@ class Transaction:
         source = self.job.reader
         assert self._anchor is not None
         if source is not None:
+            log = self._own_log()
             # who took a producer's id may be its partition's new owner, whom we must not fence in turn
-            sure = self.shard not in self.job.doubted or source.confirm(*self._anchor)
-            if self._own_log() is None:
+            sure = log is not None and (self.shard not in self.job.doubted or source.confirm(log, *self._anchor))
+            if log is None or not log.ours:
                 raise SinkFenced(f"partition {self.shard} of {source.topic} is no longer ours")
             if not sure:
                 raise Unavailable(f"group {self.job.group} has not confirmed yet that partition {self.shard} is ours")

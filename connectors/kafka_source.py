@@ -247,13 +247,17 @@ class KafkaSource:
         """To be committed at the next poll."""
         self._acknowledged[partition] = offset
 
-    def confirm(self, topic: str, partition: int) -> bool:
-        """Whether the group says that it knows us, asked by the poll thread; False: it does not say so now."""
+    def confirm(self, log: KafkaLog, topic: str, partition: int) -> bool:
+        """Whether the group says that it knows us, asked by the poll thread; False: it does not say so now.
+
+        The poll thread may be waiting for whoever asks, to take the log away.
+        """
         asked = _Question(topic, partition)
         self._questions.append(asked)
         until = time.monotonic() + self.job.deadline_s
-        while not (asked.answered.wait(0.1) or self._closing.is_set() or time.monotonic() > until):
-            pass
+        while not asked.answered.wait(0.02):
+            if not log.ours or log.leaving or self._closing.is_set() or time.monotonic() > until:
+                break
         return asked.answer
 
     def check_topic(self, saved_id: str) -> None:

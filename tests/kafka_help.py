@@ -12,7 +12,7 @@ import confluent_kafka
 
 from stream_rnn.connectors import Message
 from stream_rnn.connectors.kafka import KafkaJob, KafkaLog
-from stream_rnn.errors import SinkFenced, StreamRnnError, Unavailable
+from stream_rnn.errors import StreamRnnError, Unavailable
 
 CLIENTS = ("kafka-python", "confluent")
 _names = itertools.count()
@@ -196,12 +196,9 @@ class Copier:
             except Unavailable:
                 self.unavailable += 1
                 time.sleep(0.05)
-            except SinkFenced as e:
-                self.ends.append(e)
-                return
             except StreamRnnError as e:
                 self.ends.append(e)
-                raise
+                return
 
     def _session(self, log: Any) -> None:
         outputs = []

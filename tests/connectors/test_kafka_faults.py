@@ -1,4 +1,7 @@
-"""The broker is killed with -9 and comes back: what was committed is there once, in order, and nothing else."""
+"""The broker is killed with -9 and comes back: what was committed is there once, in order, and nothing else.
+
+With a learner and under load: tests/recovery/test_kafka.py.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import time
 
 import pytest
 from broker import Broker
-from kafka_help import CLIENTS, Copier, assert_copied, expect, fill, join, until
+from kafka_help import CLIENTS, expect, fill, join, until
 
 from stream_rnn.connectors import Message
 from stream_rnn.connectors.kafka import KafkaJob, Snapshot
@@ -87,8 +90,6 @@ def test_commits_without_an_answer(own, job, client):
     with pytest.raises(Unavailable, match="unknown"):
         state.put(Snapshot(b"b" * 1_500_000, (2,)))
     state.close()
-    with pytest.raises(Unavailable):
-        job.sink(out).open("0")
     own.start()
     output, state = again(lambda: job.sink(out).open("0")), again(lambda: job.shared_state("0"))
     mark = output.mark()
@@ -103,30 +104,6 @@ def test_commits_without_an_answer(own, job, client):
     state.put(Snapshot(b"c", (3,)))
     assert state.newest().data == b"c"
     state.close()
-
-
-def test_a_kill_under_load(own, job, client):
-    """A kill while records are copied: the output is what an undisturbed run would give."""
-    topics = [own.create(name(client, what), 2) for what in ("load", "load-out", "load-dead")]
-    for partition in (0, 1):
-        fill(own.address, topics[0], [b"%d" % i for i in range(4000)], partition)
-    copier = Copier(job, *topics, block=10).start()
-    until(lambda: copier.commits > 20)
-    own.kill()
-    time.sleep(2.5)  # longer than the deadline of a commit
-    own.start()
-    before = copier.commits
-    until(lambda: copier.commits > before + 20)
-    copier.block = 1000
-
-    def done():
-        found = [job.lookup.committed(topics[0], partition) for partition in (0, 1)]
-        return all(f is not None and f.offset == 4000 for f in found)
-
-    until(done)
-    assert not copier.ends
-    copier.stop()
-    assert_copied(own.address, *topics, 2)
 
 
 def test_a_kill_in_the_middle_of_commits(own, job, client):

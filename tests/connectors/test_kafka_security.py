@@ -88,7 +88,7 @@ def test_what_is_wrong_is_said_and_the_password_is_not(kafka, client, change, sa
     options = {name: value for name, value in {**scram(kafka), **change}.items() if value is not None}
     if "PLAINTEXT" in change.values():
         options = without(without(options, "ssl.ca.location"), "sasl.mechanism")
-    job = KafkaJob(options, fresh(), client=client, deadline_s=1.5)
+    job = KafkaJob(options, fresh(), client=client, deadline_s=1.0)
     with pytest.raises(Unavailable, match=says) as e:
         job.source("in").join(Logs())
     job.close()
