@@ -13,18 +13,22 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_rnn import rows
+from stream_rnn.coverage import Coverage
 from stream_rnn.errors import InputError
 from stream_rnn.eval_request import Input, Ready, prepare, tell
+from stream_rnn.gradient_reach import Reach
 from stream_rnn.metrics import Pairs, Scores
+from stream_rnn.model import Forecaster
 from stream_rnn.progress import Progress
 from stream_rnn.records import BadEvent, Prediction, Record
 from stream_rnn.summary import Run, result, table
@@ -66,7 +70,7 @@ def evaluate(ready: Ready, name: str, limit: int | None = None, quiet: bool = Fa
     start = time.perf_counter()
     with Progress(name, quiet=quiet) as progress, _rare_collections():
         try:
-            for records in blocks(ready.stream, limit):
+            for records in blocks(ready.stream, limit, tally.look):
                 good, bad = step(ready, records)
                 remarks.skipped(tally.events, bad)
                 tally.events += len(records)
@@ -95,10 +99,16 @@ class Tally:
         self.model = ready.model
         targets, horizon = self.model.targets, self.model.horizon
         self.pairs, self.scores = Pairs(len(targets), horizon), Scores(len(targets), horizon)
-        self.album = Album(list(targets))
+        levels, experts = self.model.intervals.levels, self.model.answers.experts if self.model.experts else ()
+        self.coverage = Coverage(len(targets), levels)
         self.pictured = ready.plot is not None or ready.report is not None
+        self.config = dict(self.model.settings)  # as asked for: what pictures need besides is no setting of the user's
+        if self.pictured and experts:
+            self.model.set_live("show_experts", True)
+        self.reach = None if ready.report is None else Reach()
+        self.album = Album(list(targets), levels=levels, experts=experts)
         self.writer = None if ready.out is None else rows.RowWriter(ready.out, targets, horizon)
-        self.events = self.predicted = 0
+        self.events = self.predicted = self._blocks = 0
         self.span = (math.nan, math.nan)
 
     def take(self, predictions: list[Prediction]) -> None:
@@ -109,12 +119,25 @@ class Tally:
         slots = self.pairs.slots_of(keys)
         said, last = self.pairs.pair(slots, actual, predicted, forecast)
         self.scores.add(slots, actual, said, last)
+        bounds = bounds_of(predictions, self.model.targets, self.coverage.levels)
+        self.coverage.add(slots, actual, bounds)
         self.predicted += int((~np.isnan(predicted)).any(axis=1).sum())
         self.span = _wider(self.span, moments)
         if self.writer is not None:
             self.writer.write(moments, keys, actual, said)
         if self.pictured:
-            self.album.add(slots, keys, moments, actual, said[:, :, 0], last[:, :, 0])
+            shares = shares_of(predictions, self.model.targets, self.album.experts, self.model.horizon)
+            self.album.add(slots, keys, moments, actual, said[:, :, 0], last[:, :, 0], bounds, shares)
+
+    def look(self) -> int:
+        """To be called before a block: how many events it may have. A report looks at the first update of each."""
+        if self.reach is None:
+            return _BLOCK
+        learner = self.model.learner
+        self.reach.watch(learner)  # a model that makes room for features has a new one
+        self._blocks += 1
+        size = max(4, 32 // learner.k1, self.events // (64 * learner.k1))  # one in k1 of them begins with an update
+        return min(_BLOCK, size + self._blocks % 3)  # never in step with k1 or with the keys
 
     def run(self, name: str, skipped: int, seconds: float, stopped: bool) -> Run:
         """The facts so far."""
@@ -130,8 +153,12 @@ class Tally:
             seconds=seconds,
             updates=self.model.counters["updates"],
             span=self.span,
-            config=self.model.settings,
+            config=self.config,
             stopped=stopped,
+            series=self.pairs.slots,
+            coverage=self.coverage,
+            experts=shares_at_the_end(self.model),
+            reach=self.reach,
         )
 
 
@@ -165,18 +192,21 @@ class Remarks:
             tell(f"and {self.bad - _SAID:,} more skipped")
 
 
-def blocks(stream: Input, limit: int | None) -> Iterator[list[Record]]:
-    """The records, a block at a time, up to `limit` in all."""
+def blocks(stream: Input, limit: int | None, most: Callable[[], int]) -> Iterator[list[Record]]:
+    """The records, a block of `most()` at a time, up to `limit` in all."""
     left = limit if limit is not None else sys.maxsize
-    records = stream.head[:left]
-    while records:
-        yield records
-        left -= len(records)
-        records = []
-        while left and not records and not stream.log.finished:
+    records = stream.head
+    while left:
+        size = min(left, most())
+        while not records and not stream.log.finished:
             records = stream.log.read(min(_BLOCK, left))
             if not records:
                 stream.log.wait(1.0)
+        if not records:
+            return
+        yield records[:size]
+        left -= len(records[:size])
+        records = records[size:]
 
 
 def step(ready: Ready, records: list[Record]) -> tuple[list[Prediction], list[tuple[int, str]]]:
@@ -210,6 +240,43 @@ def columns_of(
     else:
         listed = [none if f is None or f[t] is None else f[t] for f in told for t in targets]
     return keys, moments, actual, predicted, np.array(listed, np.float64).reshape(n, T, horizon)
+
+
+def bounds_of(predictions: list[Prediction], targets: Sequence[str], levels: Sequence[float]) -> Floats:
+    """The intervals that had been told of each event, (n, T, levels, 2), NaN where there is none."""
+    out = np.full((len(predictions), len(targets), len(levels), 2), math.nan)
+    if not levels:
+        return out
+    none: Any = dict.fromkeys(levels, (math.nan, math.nan))
+    told = [p.predicted_interval or none for p in predictions]
+    for j, target in enumerate(targets):
+        mine = told if len(targets) == 1 else [t.get(target) or none for t in told]
+        for c, level in enumerate(levels):
+            out[:, j, c] = [m[level] for m in mine]
+    return out
+
+
+def shares_of(
+    predictions: list[Prediction], targets: Sequence[str], experts: Sequence[str], horizon: int
+) -> Floats | None:
+    """The experts' shares in each event's forecast of the next one, (n, T, experts); None where none are told."""
+    if not experts or not predictions or predictions[0].experts is msgspec.UNSET:
+        return None
+    out = np.empty((len(predictions), len(targets), len(experts)))
+    for j, target in enumerate(targets):
+        told = [p.experts if len(targets) == 1 else p.experts[target] for p in predictions]
+        rows = [list(t.values()) for t in told]
+        out[:, j] = rows if horizon == 1 else np.array(rows, np.float64)[:, :, 0]
+    return out
+
+
+def shares_at_the_end(model: Forecaster) -> dict[str, Floats]:
+    """Each expert's share now, by name, (T,): the mean over (the first 1000) keys and all steps ahead."""
+    if model.experts is None or not len(model.keyspace):
+        return {}
+    each = [model.experts.shares(slot) for slot in range(min(1000, len(model.keyspace)))]
+    shares = np.mean(each, axis=0).reshape(len(model.targets), model.horizon, -1).mean(axis=1)
+    return dict(zip(model.answers.experts, shares.T, strict=True))
 
 
 def _numbers(values: list[Any], targets: Sequence[str]) -> Floats:

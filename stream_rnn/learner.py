@@ -162,6 +162,7 @@ class Learner:
         self.zero_head = zero_head
         self.max_updates = None if max_updates is None else _whole("max_updates", max_updates, 0)
         self.keyspace = KeySpace() if keyspace is None else keyspace
+        self.watch: Callable[..., None] | None = None  # sees each block's first event before it (gradient_reach.py)
 
         self._kernel = learn.step_many(self.cell)
         self._allocate()
@@ -441,6 +442,8 @@ class Learner:
             slots = self.keyspace.enter_many([None] * n if keys is None else keys, lambda: self._usable(x, y))
         out = np.empty((n, self.outputs), np.float32)
         hidden = np.empty((n, self.hidden), np.float32) if return_hidden else None
+        if self.watch is not None and n:
+            self.watch(self, int(slots[0]), x[0], y[0], float(w[0]), mode)
         self._run(n, slots.ctypes.data, x.ctypes.data, y.ctypes.data, w.ctypes.data, out.ctypes.data,
                   0 if hidden is None else hidden.ctypes.data, mode)  # fmt: skip
         return out if hidden is None else (out, hidden)

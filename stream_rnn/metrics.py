@@ -146,6 +146,12 @@ class Scores:
         better = int((mae < 1).sum())
         return {"series": int(count.sum()), "better": better, "mae": math.exp(log_mae), "rmse": math.exp(log_rmse)}
 
+    def by_series(self, target: int) -> tuple[Floats, Floats, Floats]:
+        """Of each key: pairs that the last value has too, the mean absolute error over them, and the last value's."""
+        sums = self._of(target, None).sum(axis=(2, 3))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return sums[:, 3], sums[:, 4] / sums[:, 3], sums[:, 6] / sums[:, 3]
+
     def _of(self, target: int | None, step: int | None) -> Floats:
         sums = self.sums if target is None else self.sums[:, :, target : target + 1]
         return sums if step is None else sums[:, :, :, step - 1 : step]

@@ -1,14 +1,30 @@
-"""Look and hover read-out of the report page: its style sheet and its few lines of script."""
+"""What a report page is made of: its sections, its style sheet and the few lines of script of its hover read-out.
+
+Colours are Okabe and Ito's, told apart by colour-blind readers.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Section(NamedTuple):
+    """A part of the page."""
+
+    title: str
+    lead: str  # how to read it, HTML
+    body: str  # HTML
+
 
 STYLE = """
 :root {
   --paper: #fff; --ink: #1f2328; --soft: #656d76; --rule: #d8dee4; --card: #f6f8fa;
-  --ours: #0072b2; --naive: #d98a00; --band: #1f232818;
+  --ours: #0072b2; --naive: #d98a00; --band: #1f232818; --interval: #0072b222; --second: #009e73;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #0f1318; --ink: #e6edf3; --soft: #9198a1; --rule: #30363d; --card: #181e26;
-    --ours: #4db5f2; --naive: #f0a830; --band: #e6edf322;
+    --ours: #4db5f2; --naive: #f0a830; --band: #e6edf322; --interval: #4db5f230; --second: #2fc79a;
   }
 }
 * { box-sizing: border-box; }
@@ -36,7 +52,25 @@ p b { color: var(--ink); }
 .naive { stroke: var(--naive); stroke-dasharray: 5 3; stroke-width: 1.4; }
 .other { stroke: var(--soft); stroke-dasharray: 1 3; }
 .band { fill: var(--band); stroke: none; }
-.band-key { stroke: var(--band); stroke-width: 9; stroke-linecap: butt; }
+.level { stroke: var(--soft); stroke-dasharray: 4 4; }
+.level0 { stroke: var(--ours); }
+.level1 { stroke: var(--second); }
+.level2 { stroke: var(--naive); }
+.level3 { stroke: var(--ink); }
+.area-interval { fill: var(--interval); stroke: none; }
+.area0 { fill: #b8bec6; } .area1 { fill: #f0c35e; } .area2 { fill: #e69f00; } .area3 { fill: #8fd0b8; }
+.area4 { fill: #009e73; } .area5 { fill: #0072b2; } .area6 { fill: #56b4e9; } .area7 { fill: #cc79a7; }
+.area0-key { stroke: #b8bec6; } .area1-key { stroke: #f0c35e; } .area2-key { stroke: #e69f00; }
+.area3-key { stroke: #8fd0b8; } .area4-key { stroke: #009e73; } .area5-key { stroke: #0072b2; }
+.area6-key { stroke: #56b4e9; } .area7-key { stroke: #cc79a7; }
+.area-interval-key { stroke: var(--interval); } .band-key { stroke: var(--band); }
+[class$="-key"] { stroke-width: 9; stroke-linecap: butt; }
+.spark { width: 150px; height: 34px; display: block; overflow: visible; }
+.spark .line { stroke-width: 1.2; }
+.spark circle { fill: none; stroke: var(--naive); stroke-width: 1.5; }
+details { border-top: 1px solid var(--rule); margin-top: 30px; }
+summary { font-size: 20px; font-weight: 600; padding: 12px 0 0; cursor: pointer; }
+summary span { color: var(--soft); font-size: 14px; font-weight: 400; margin-left: 8px; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 13px; margin: 0 0 2px 56px; }
 .legend svg { vertical-align: -1px; margin-right: 6px; }
 .scroll { overflow-x: auto; }

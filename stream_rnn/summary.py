@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_rnn.coverage import Coverage
+from stream_rnn.gradient_reach import Reach
 from stream_rnn.metrics import Scores
+from stream_rnn.records import Key
 from stream_rnn.ticks import clock
 
 
@@ -26,6 +32,10 @@ class Run(NamedTuple):
     span: tuple[float, float]  # first and last event time, epoch seconds or NaN
     config: dict[str, Any]
     stopped: bool  # by Ctrl-C
+    series: Mapping[Key, int]  # each key's place in the scores
+    coverage: Coverage
+    experts: Mapping[str, NDArray[np.float64]]  # who carries the forecasts in the end: name → share (targets,)
+    reach: Reach | None = None  # how far back the gradient reaches, where a report asks for it
 
 
 def result(run: Run) -> dict[str, Any]:
@@ -37,6 +47,7 @@ def result(run: Run) -> dict[str, Any]:
     out: dict[str, Any] = {"events": run.events, "predicted": run.predicted, "skipped": run.skipped}
     out |= run.scores.summary()
     out["score"] = run.scores.score()
+    out |= _more(run, None)
     out |= {
         "keys": run.keys,
         "seconds": round(run.seconds, 3),
@@ -45,13 +56,28 @@ def result(run: Run) -> dict[str, Any]:
     }
     if len(run.targets) > 1:
         out["targets"] = {
-            name: {**run.scores.summary(j), "score": run.scores.score(j), **_ahead(run, j)}
+            name: {**run.scores.summary(j), "score": run.scores.score(j), **_more(run, j), **_ahead(run, j)}
             for j, name in enumerate(run.targets)
         }
     out |= _ahead(run, None)
+    if run.reach is not None:
+        out["gradient_reach"] = run.reach.result()
     if run.stopped:
         out["stopped"] = True
     out["config"] = run.config
+    return out
+
+
+def _more(run: Run, target: int | None) -> dict[str, Any]:
+    """Coverage of the intervals told one step ahead, and the experts' shares in the end, where there are any."""
+    out: dict[str, Any] = {}
+    if run.coverage.levels:
+        out["intervals"] = run.coverage.summary(target)
+    if run.experts:
+        out["experts"] = {
+            name: round(float(share.mean() if target is None else share[target]), 4)
+            for name, share in run.experts.items()
+        }
     return out
 
 
@@ -76,8 +102,27 @@ def table(run: Run) -> list[str]:
         ratios = f"MAE {score['mae']:.3f}, RMSE {score['rmse']:.3f}"
         out.append(f"error / last value's, geometric mean of {score['series']:,} series: {ratios}")
         out[-1] += f" (MAE better in {score['better']:,})"
+    out += carried(run)
+    if run.reach is not None:
+        out.append(f"gradient: {run.reach.said()}")
     rate = f"{run.events / run.seconds:,.0f} events/s, " if run.seconds > 0 else ""
     return [*out, f"{run.seconds:.1f} s, {rate}{run.updates:,} updates, {run.skipped:,} skipped"]
+
+
+def carried(run: Run) -> list[str]:
+    """A line about the intervals and one about the experts, where there are any."""
+    lines = []
+    inside = []
+    for level, s in run.coverage.summary().items():
+        if s["coverage"] is not None:
+            width = f" (mean width {short(s['width'])})" if len(run.targets) == 1 else ""
+            inside.append(f"{percent(s['coverage'])} inside the {100 * float(level):g} % ones{width}")
+    if inside:
+        lines.append(f"intervals: {', '.join(inside)}")
+    shares = sorted(((float(share.mean()), name) for name, share in run.experts.items()), reverse=True)
+    if shares:
+        lines.append("carried in the end by: " + ", ".join(f"{name} {s:.0%}" for s, name in shares if s >= 0.01))
+    return lines
 
 
 def _line(run: Run, target: int, step: int) -> list[str]:

@@ -1,4 +1,5 @@
-"""Line charts as inline SVG: no script, font or style from elsewhere; colours are the page's CSS variables.
+"""Charts as inline SVG, lines and shades over a common x: no script, font or style from elsewhere; colours are the
+page's CSS variables.
 
 A chart carries its points once more as JSON (`data-points`), for the page's hover read-out.
 """
@@ -22,11 +23,20 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 26  # margins, px
 
 
 class Line(NamedTuple):
-    """A line of a chart; NaN in `y` breaks it. `kind`: actual, ours, naive or other."""
+    """A line of a chart; NaN in `y` breaks it. `kind`, a class of the page's style: actual, ours, naive or other."""
 
     name: str
     y: Floats
     kind: str
+
+
+class Band(NamedTuple):
+    """A shade from low to high; NaN breaks it. With a name it has a place in the read-out, by its height."""
+
+    low: Floats
+    high: Floats
+    kind: str = "band"
+    name: str = ""
 
 
 def chart(
@@ -34,18 +44,24 @@ def chart(
     lines: Sequence[Line],
     *,
     times: bool,
-    band: tuple[Floats, Floats] | None = None,
+    bands: Sequence[Band] = (),
+    levels: Sequence[float] = (),
     from_zero: bool = False,
+    y_span: tuple[float, float] | None = None,
     width: int = 920,
     height: int = 250,
     x_title: str = "",
 ) -> str:
-    """Lines over a common x (epoch seconds if `times`), with axes; `band`: low and high of a shade behind them."""
+    """Lines over a common x (epoch seconds if `times`), with axes, and behind them shades and lines across at `levels`.
+
+    The y axis holds all of it, if `y_span` doesn't say another.
+    """
     inside_w, inside_h = width - _LEFT - _RIGHT, height - _TOP - _BOTTOM
     x0, x1 = (float(x[0]), float(x[-1])) if len(x) else (0.0, 1.0)
     if not x1 > x0:
         x0, x1 = x0 - 0.5, x0 + 0.5
-    y0, y1 = _span([line.y for line in lines], band, from_zero)
+    edges = [edge for band in bands for edge in (band.low, band.high)]
+    y0, y1 = y_span or _span([*(line.y for line in lines), *edges, np.array(levels)], from_zero)
 
     px = _LEFT + (x - x0) / (x1 - x0) * inside_w
 
@@ -69,32 +85,56 @@ def chart(
     if x_title:
         place = f'x="{width - _RIGHT}" y="{height - _BOTTOM - 6}"'
         parts.append(f'<text class="tick" text-anchor="end" {place}>{escape(x_title)}</text>')
-    if band is not None:
-        parts.append(_shade(px, py(band[0]), py(band[1])))
+    parts += [_shade(px, py(np.clip(b.low, y0, y1)), py(np.clip(b.high, y0, y1)), b.kind) for b in bands]
+    for y in py(np.array(levels)):
+        parts.append(f'<line class="level" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
     parts += [f'<path class="line {line.kind}" d="{_path(px, py(line.y))}"/>' for line in lines]
+    told = [(line.name, line.kind, line.y) for line in lines] + [
+        (b.name, b.kind, b.high - b.low) for b in reversed(bands) if b.name
+    ]
     points = {
         "x": [round(float(v), 1) for v in px],
         "at": [int(v) if math.isfinite(v) else None for v in x],
         "times": times,
-        "lines": [{"name": line.name, "kind": line.kind, "y": [_short(v) for v in line.y]} for line in lines],
+        "lines": [{"name": name, "kind": kind, "y": [_short(v) for v in y]} for name, kind, y in told],
     }
     parts.append(f'<line class="cursor" y1="{_TOP}" y2="{height - _BOTTOM}" x1="0" x2="0"/>')
     data = escape(json.dumps(points))
     return f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" data-points="{data}">{"".join(parts)}</svg>'
 
 
+def spark(actual: Floats, said: Floats, at: int) -> str:
+    """A small picture of a few values and their forecasts, a ring around number `at`."""
+    width, height = 150, 34
+    px = 3 + np.arange(len(actual)) * (width - 6) / max(len(actual) - 1, 1)
+    low, high = _span([actual, said], from_zero=False)
+
+    def py(y: Floats) -> Floats:
+        return np.asarray(2 + (high - y) / (high - low) * (height - 4))
+
+    each = (("ours", said), ("actual", actual))
+    lines = "".join(f'<path class="line {kind}" d="{_path(px, py(y))}"/>' for kind, y in each)
+    ring = f'<circle cx="{px[at]:.1f}" cy="{float(py(actual)[at]):.1f}" r="3"/>'
+    return f'<svg class="spark" viewBox="0 0 {width} {height}" role="img">{lines}{ring}</svg>'
+
+
 def legend(lines: Sequence[tuple[str, str]]) -> str:
     """Names beside their lines' looks, as HTML; (name, kind) each."""
     items = (
-        f'<span><svg width="26" height="10"><path class="line {kind}" d="M1 5H25"/></svg>{escape(name)}</span>'
+        f'<span><svg width="26" height="10"><path class="{_key_of(kind)}" d="M1 5H25"/></svg>{escape(name)}</span>'
         for name, kind in lines
     )
     return f'<div class="legend">{"".join(items)}</div>'
 
 
-def _span(ys: list[Floats], band: tuple[Floats, Floats] | None, from_zero: bool) -> tuple[float, float]:
+def _key_of(kind: str) -> str:
+    """How a legend shows a kind: a shade as a broad stroke of its colour."""
+    return f"{kind}-key" if kind.startswith(("band", "area")) else f"line {kind}"
+
+
+def _span(ys: list[Floats], from_zero: bool) -> tuple[float, float]:
     """The y axis' ends, a little beyond the values."""
-    known = np.concatenate([*ys, *(band or ())]) if ys else np.empty(0)
+    known = np.concatenate(ys)
     known = known[np.isfinite(known)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     if from_zero:
@@ -114,7 +154,7 @@ def _path(px: Floats, py: Floats) -> str:
     return "".join(out)
 
 
-def _shade(px: Floats, low: Floats, high: Floats) -> str:
+def _shade(px: Floats, low: Floats, high: Floats, kind: str) -> str:
     there = np.isfinite(low) & np.isfinite(high)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], there, [False]]).astype(int)))
     shapes = []
@@ -122,7 +162,7 @@ def _shade(px: Floats, low: Floats, high: Floats) -> str:
         top = [f"{px[i]:.1f} {high[i]:.1f}" for i in range(start, stop)]
         bottom = [f"{px[i]:.1f} {low[i]:.1f}" for i in range(stop - 1, start - 1, -1)]
         shapes.append("M" + "L".join(top + bottom) + "Z")
-    return f'<path class="band" d="{"".join(shapes)}"/>'
+    return f'<path class="{kind}" d="{"".join(shapes)}"/>'
 
 
 def _short(value: float) -> float | None:

@@ -103,7 +103,8 @@ def test_times_beyond_all_calendars_have_no_ticks():
 def test_an_svg_chart_draws_what_it_is_given():
     x = np.arange(5.0)
     y = np.array([1.0, 2.0, np.nan, 3.0, np.nan])
-    drawn = svg.chart(x, [svg.Line("<actual>", y, "actual")], times=False, band=(y - 1, y + 1), x_title="event")
+    lines, bands = [svg.Line("<actual>", y, "actual")], [svg.Band(y - 1, y + 1)]
+    drawn = svg.chart(x, lines, times=False, bands=bands, x_title="event")
     path = re.search(r'class="line actual" d="([^"]*)"', drawn)[1]
     assert path.count("M") == 2  # broken at the missing value
     assert path.endswith("h.1")  # a value alone is a dot

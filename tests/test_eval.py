@@ -147,6 +147,54 @@ def test_several_targets_and_keys_each_have_their_own_numbers(capsys, tmp_path):
     assert result["score"]["series"] == 6
 
 
+def test_intervals_and_experts_are_the_forecasters(capsys, tmp_path):
+    path = write_csv(tmp_path / "keys.csv", rows_of(300, keys=2))
+    targets = ["temperature", "humidity"]
+    options = [part for name in targets for part in ("--target", name)]
+    result, _ = run(capsys, path, *options, "--key", "room", "--report", tmp_path / "r.html", *SMALL)
+    model = Forecaster(targets, key="room", time="time", hidden=8, k1=4, k2=8)
+    predictions = [model.step(event) for event in rows_of(300, keys=2)]
+    for name in targets:
+        for level in (0.5, 0.9):
+            told = [(p.predicted_interval[name], p.actual[name]) for p in predictions]
+            pairs = [(*bounds[level], y) for bounds, y in told if bounds is not None and y is not None]
+            said = result["targets"][name]["intervals"][str(level)]
+            assert said["scored"] == len(pairs)
+            npt.assert_allclose(said["coverage"], np.mean([low <= y <= high for low, high, y in pairs]))
+            npt.assert_allclose(said["width"], np.mean([high - low for low, high, _ in pairs]))
+        shares = np.mean([list(model.experts_of(key)[name].values()) for key in ("000", "001")], axis=0)
+        assert list(result["targets"][name]["experts"]) == list(model.experts_of("000")[name])
+        npt.assert_allclose(list(result["targets"][name]["experts"].values()), shares, atol=1e-4)
+    assert "show_experts" not in {n for n, v in result["config"].items() if v is True}
+
+
+def test_a_report_measures_the_gradients_reach_and_changes_nothing(capsys, sensors, tmp_path):
+    plain, _ = run(capsys, sensors, "--target", "temperature", *SMALL)
+    result, _ = run(capsys, sensors, "--target", "temperature", "--report", tmp_path / "r.html", *SMALL)
+    reach = result.pop("gradient_reach")
+    assert len(reach["norm"]) == 8
+    assert reach["updates_sampled"] > 2
+    assert reach["said"] in (tmp_path / "r.html").read_text()
+    npt.assert_allclose(result["mae"], plain["mae"], rtol=1e-12)
+    assert result["intervals"]["0.9"]["coverage"] == plain["intervals"]["0.9"]["coverage"]
+    assert result["experts"] == plain["experts"]
+    assert main(["eval", str(sensors), "--target", "temperature", "--report", str(tmp_path / "r.html"), *SMALL]) == 0
+    table = capsys.readouterr().out
+    assert f"gradient: {reach['said']}" in table
+    assert "inside the 90 % ones" in table
+    assert "carried in the end by: " in table
+
+
+def test_the_network_alone_has_no_experts(capsys, sensors, tmp_path):
+    options = ["--set", 'model.kind="rnn"', "--report", tmp_path / "r.html", *SMALL]
+    result, _ = run(capsys, sensors, "--target", "temperature", *options)
+    assert not {"experts", "intervals"} & set(result)
+    html = (tmp_path / "r.html").read_text()
+    assert "who carries the forecast" not in html
+    assert "interval coverage" not in html
+    assert "How far back the gradient reaches" in html
+
+
 def test_it_learns():
     """A rhythm that the last value is always late on: far better than it, after some days."""
     model = Forecaster("y", hidden=16)
@@ -407,7 +455,11 @@ def test_the_report_is_one_page_by_itself(capsys, tmp_path):
         "error over time",
         "the newest 240 events",
         "the whole stream",
+        "who carries the forecast",
+        "interval coverage over time",
         "worst misses",
+        "Keys",
+        "How far back the gradient reaches",
         "Settings",
     ):
         assert heading in text

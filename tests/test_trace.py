@@ -8,7 +8,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
-from stream_rnn.trace import Album, Misses, Trace, axis
+from stream_rnn.trace import Album, Misses, Recent, Trace, axis
 
 
 def series(n, seed=3):
@@ -88,3 +88,58 @@ def test_an_axis_is_of_times_only_where_they_go_forward(time, is_time):
     x, times = axis({"time": np.array(time), "event": np.array([0.0, 1.0])})
     assert times is is_time
     npt.assert_array_equal(x, time if is_time else [1.0, 2.0])
+
+
+def test_columns_are_averaged_over_what_there_is():
+    rng = np.random.default_rng(1)
+    rows, more = series(90), rng.normal(size=(90, 2))
+    more[rng.random((90, 2)) < 0.4] = np.nan
+    trace = Trace(limit=8, tail=5, columns=("p", "q"))
+    for part in np.array_split(np.arange(90), 4):
+        trace.add(*(r[part] for r in rows), more[part])
+    bins = trace.bins()
+    starts = [*bins["event"].astype(int), 90]
+    npt.assert_allclose(bins["q"], [np.nanmean(more[a:b, 1]) for a, b in itertools.pairwise(starts)])
+    npt.assert_array_equal(trace.tail()["p"], more[-5:, 0])
+
+
+@pytest.mark.parametrize("n", [3, 8, 100])
+def test_running_means_are_over_the_newest_events(n):
+    rows = series(n)
+    trace = Trace(limit=16)
+    trace.add(*rows)
+    reach = max(1, round(20 / trace.width)) * trace.width
+    points = trace.rolling(20)
+    for end, error, actual in zip(points["event"].astype(int), points["error"], points["actual"], strict=True):
+        first = max(0, (end // trace.width + 1) * trace.width - reach)
+        part = slice(first, end + 1)
+        npt.assert_allclose(actual, np.nanmean(rows[1][part]))
+        npt.assert_allclose(error, np.nanmean(np.abs(rows[2] - rows[1])[part]))
+
+
+@pytest.mark.parametrize("blocks", [1, 5, 60])
+def test_a_miss_is_among_the_events_of_its_key(blocks):
+    rng = np.random.default_rng(4)
+    n = 240  # slots are numbers in order of appearance
+    slots = np.concatenate([[0, 1, 2], rng.integers(0, 3, n - 3)])
+    actual, said = rng.normal(size=(n, 2)), rng.normal(size=(n, 2))
+    said[[0, 100, 233], 1] += 50
+    album = Album(["a", "b"])
+    for part in np.array_split(np.arange(n), blocks):
+        keys = [f"k{s}" for s in slots[part]]
+        album.add(slots[part], keys, np.full(len(part), np.nan), actual[part], said[part], actual[part])
+    for miss in album.misses["b"].largest():
+        mine = np.flatnonzero(slots == slots[miss.event])
+        at = int(np.flatnonzero(mine == miss.event)[0])
+        both = np.stack([actual[mine, 1], said[mine, 1]], axis=1)
+        npt.assert_array_equal(miss.before, both[max(0, at - 23) : at + 1])
+        npt.assert_array_equal(miss.after, both[at + 1 : at + 9])
+
+
+def test_of_very_many_keys_only_the_first_are_remembered():
+    recent = Recent(1, depth=3, most=2)
+    recent.add(np.array([0, 5, 1, 0, 0, 0]), np.arange(6.0)[:, None])
+    recent.add(np.array([1, 9]), np.array([[7.0], [8.0]]))
+    npt.assert_array_equal(recent.of(0)[:, 0], [3, 4, 5])
+    npt.assert_array_equal(recent.of(1)[:, 0], [np.nan, 2, 7])
+    assert np.isnan(recent.of(5)).all()
