@@ -93,10 +93,12 @@ class Reach:
     def said(self) -> str:
         """In plain words."""
         norms = self.norms
+        if not self.k2:
+            return "not measured: its formulas are known for the cells gru, lstm and elman"
         if norms is None:
             return "not measured: no update had a whole window of k2 events behind it"
-        edge = f"at the edge of the window, {len(norms) - 1} events back, the gradient still has {norms[-1] / norms.max():.1%} of its "
-        edge += "largest norm"
+        edge = f"at the edge of the window, {len(norms) - 1} events back, the gradient still has "
+        edge += f"{norms[-1] / norms.max():.1%} of its largest norm"
         if self.verdict == "too short":
             return (
                 f"k2 = {self.k2} is too short for what the network looks for: {edge}, and is cut off there. Try "
