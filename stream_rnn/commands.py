@@ -87,13 +87,16 @@ def _status(commands: Any) -> None:
     command = commands.add_parser(
         "status",
         help="where each shard is",
-        description="Shows the newest checkpoint of each shard (a shard is one model on one log: a file, a Kafka "
-        "partition; shards share nothing). A running job is not disturbed.",
-        epilog="examples:\n  stream-rnn status job.toml\n  stream-rnn status state --json",
+        description="Shows where each shard is (a shard is one model on one log: a file, a Kafka partition; shards "
+        "share nothing). Of a job with [http] that runs here: what it says itself; else the newest checkpoints. A "
+        "running job is not disturbed.",
+        epilog="examples:\n  stream-rnn status job.toml\n  stream-rnn status state --json\n"
+        "  stream-rnn status job.toml --probe ready     exit 0: yes; 1: no, and why",
     )
     _state(command)
+    command.add_argument("--probe", choices=("live", "ready"), help="only ask a running job that, for health checks")
     _json(command)
-    command.set_defaults(run=_later("state_commands", "status"))
+    command.set_defaults(run=_later("asking", "run"))
 
 
 def _inspect(commands: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from stream_rnn import configfile, registry
+from stream_rnn import configfile, listen, registry
 from stream_rnn.configfile import DURATION, LIVE, NAMES, SIZE, Section
 from stream_rnn.errors import ConfigError
 from stream_rnn.units import Secret
@@ -332,17 +332,10 @@ def _check(document: configfile.Document, config: Config) -> None:
     ):
         refuse(("sink", "path"), "sink.path is the source's own file")
     if config.http.listen is not None:
-        host, _, port = config.http.listen.rpartition(":")
-        if not host or not port.isdecimal() or not 0 <= int(port) < 65536:
-            refuse(
-                ("http", "listen"),
-                f'http.listen = {config.http.listen!r}: write "address:port", for example "127.0.0.1:8080"',
-            )
-        if host.strip("[]") not in ("127.0.0.1", "localhost", "::1") and config.http.token is None:
-            refuse(
-                ("http", "listen"),
-                f'http.listen = {config.http.listen!r} is open to others: set http.token = "${{NAME}}"',
-            )
+        try:
+            listen.check(config.http.listen, config.http.token)
+        except ConfigError as e:
+            refuse(("http", "listen"), str(e))
 
 
 def live_changes(old: Config, new: Config) -> tuple[dict[str, Any], list[str]]:

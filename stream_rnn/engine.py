@@ -13,12 +13,13 @@ Kafka's partitions come and go.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,15 @@ from stream_rnn.codec import Codec
 from stream_rnn.connectors import Log, Sink, Source
 from stream_rnn.errors import ConfigError
 from stream_rnn.fields import names_of
+from stream_rnn.meter import Meter
 from stream_rnn.outputs import DEAD_LETTERS, PREDICTIONS
 from stream_rnn.shard import Model, Policy, Shard, Transform
+from stream_rnn.units import Secret
 
 logger = logging.getLogger("stream_rnn.engine")
 
 _LOOK_S = 0.2  # how often it is seen that a source has failed
+STALLED_S = 60.0  # a loop that has not turned for so long hangs
 
 
 class Engine:
@@ -40,7 +44,8 @@ class Engine:
     model: made, and not used yet, or with what it has learnt elsewhere; where there is a state, that counts.
     sink: for predictions (None: they go nowhere, the model only learns). dead_letter: for events that cannot be used
     (None: into the state's folder). state: the folder. transform: event → event, or None to leave it out; it must
-    give the same for the same event. The other settings: `shard.Policy`, named as in a config's sections.
+    give the same for the same event. listen: where its pages are served while it runs ("127.0.0.1:8080"; pages.py says
+    which); token: what they want of callers. The other settings: `shard.Policy`, named as in a config's sections.
     """
 
     def __init__(
@@ -53,6 +58,9 @@ class Engine:
         *,
         codec: Callable[[], Codec] | None = None,
         transform: Transform | None = None,
+        name: str = "stream-rnn",
+        listen: str | None = None,
+        token: str | Secret | None = None,
         **policy: Any,
     ) -> None:
         unknown = policy.keys() - set(Policy.__struct_fields__)
@@ -63,6 +71,10 @@ class Engine:
         self.folder = Path(state)
         self.policy = Policy(**policy)
         self.shards: list[Shard] = []
+        self.name = name
+        self.server: Any = None  # of its pages, while it runs; `server.url` says where
+        self._listen, self._token = listen, token
+        self._meters: dict[str, Meter] = {}  # by shard; one that comes back goes on counting
         self._ended: list[Shard] = []
         self._sinks = {PREDICTIONS: sink} if sink is not None else {}
         if self.policy.on_error == "dead_letter":
@@ -95,6 +107,14 @@ class Engine:
     def run(self) -> None:
         """Follow the source to its end, or until stopped."""
         try:
+            with self._served():
+                self._follow()
+        finally:
+            self.source.close()
+        self._raise()
+
+    def _follow(self) -> None:
+        try:
             self.source.join(self)
             self.joined = True
             while not self._over():
@@ -105,8 +125,17 @@ class Engine:
             for shard in self.shards:
                 shard.join()
             self._reap()
-            self.source.close()
-        self._raise()
+
+    @contextlib.contextmanager
+    def _served(self) -> Iterator[None]:
+        """With pages, if an address is given for them."""
+        if self._listen is None:
+            yield
+            return
+        from stream_rnn.server import Server
+
+        with Server(self, self._listen, self._token) as self.server:
+            yield
 
     def stop(self) -> None:
         """Finish the blocks, commit, make checkpoints; `run` returns then. From any thread, or a signal handler."""
@@ -142,6 +171,27 @@ class Engine:
         now = time.monotonic()
         return max((now - s.turned_at for s in list(self.shards) if s.state == "running"), default=0.0)
 
+    @property
+    def live(self) -> bool:
+        """Whether every loop turns."""
+        return self.moved_within_s() < STALLED_S
+
+    def unready(self) -> dict[str, str]:
+        """Why it is not ready, by shard ("": the whole); empty: every shard runs and has caught up with its replay."""
+        why: dict[str, str] = {}
+        if self._stopping:
+            why[""] = "stopping"
+        elif not self.joined:
+            why[""] = "starting"
+        if (failure := getattr(self.source, "failure", None)) is not None:
+            why[""] = f"failed: {failure}"
+        for shard in list(self.shards):
+            if shard.state not in ("running", "finished"):
+                why[shard.name or "0"] = shard.state
+            elif shard.replaying:
+                why[shard.name or "0"] = "replaying"
+        return why
+
     # The source's calls, from any thread
 
     def assigned(self, logs: Sequence[Log]) -> None:
@@ -151,7 +201,7 @@ class Engine:
             for log in logs:
                 policy = copy.copy(self.policy)
                 shard = Shard(log, self._make_model, self._sinks, self.folder, policy, self._codec, self._transform,
-                              self._news.set)  # fmt: skip
+                              self._news.set, self._meter_of(log))  # fmt: skip
                 self.shards.append(shard)
                 new.append(shard)
             self._share_memory()
@@ -159,6 +209,9 @@ class Engine:
                 shard.start()
                 if self._stopping:
                     shard.stop()
+
+    def _meter_of(self, log: Log) -> Meter:
+        return self._meters.setdefault(getattr(log, "shard", ""), Meter())
 
     def revoked(self, logs: Sequence[Log]) -> None:
         """Finish these, and write all that they have."""

@@ -11,6 +11,7 @@
     ├── SourceError, SinkError        a stream's other end failed in a way that a retry cannot mend
     │   ├── SourceGap                 what should come next is gone: the engine stops or skips (state.on_gap)
     │   └── SinkFenced                another owner has taken the shard: drop it without writing
+    ├── ListenError                   the address of [http] cannot be listened on
     ├── Unavailable                   a stream's other end does not answer, or what it did last is not known:
     │                                 close the shard, wait, open it again from its checkpoint
     └── UnsupportedCPU                neither AVX2 + FMA nor 64-bit Arm
@@ -73,6 +74,10 @@ class SinkFenced(SinkError):
 
 class Unavailable(StreamRnnError):
     """A stream's other end does not answer now; whether the last commit took effect may be unknown."""
+
+
+class ListenError(StreamRnnError):
+    """An address that the engine's own pages cannot be served at."""
 
 
 class UnsupportedCPU(StreamRnnError):

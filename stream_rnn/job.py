@@ -27,7 +27,8 @@ def engine_of(config: Config, *, new_outputs: bool = False) -> Engine:
     return Engine(
         source, model_of(config), sink_of(config, "sink", config.sink, context), dead_letter, config.state.path,
         codec=lambda: codec_of(config.event, source), transform=transform_of(config.event),
-        new_outputs=new_outputs, **policy_of(config),
+        new_outputs=new_outputs, name=config.name, listen=config.http.listen, token=config.http.token,
+        **policy_of(config),
     )  # fmt: skip
 
 

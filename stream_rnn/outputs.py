@@ -19,6 +19,7 @@ import msgspec
 from stream_rnn import phases
 from stream_rnn.connectors import Log, Message, Output
 from stream_rnn.errors import RecoveryError
+from stream_rnn.meter import Meter
 from stream_rnn.records import BadEvent, Position, Prediction, Record
 
 PREDICTIONS, DEAD_LETTERS = "predictions", "dead_letters"
@@ -62,8 +63,9 @@ def position_of(source: str, log_name: str) -> Position:
 class Outputs:
     """A shard's open outputs. `write` takes blocks in order; `commit` makes durable what was written."""
 
-    def __init__(self, outputs: Mapping[str, Output], log: Log) -> None:
+    def __init__(self, outputs: Mapping[str, Output], log: Log, meter: Meter) -> None:
         self.outputs = dict(outputs)
+        self.meter = meter
         self.dirty = False  # something happened since the last commit
         self.commit_s = 0.0  # how long the newest took
         self._pool = ThreadPoolExecutor(1, "commit")
@@ -95,7 +97,10 @@ class Outputs:
         sources = sources_of(self._log.name, records)
         first = self._first_wanted(PREDICTIONS, records)
         if first < len(records) and PREDICTIONS in self.outputs:
-            self.outputs[PREDICTIONS].write(_predictions(records, sources, results, first))
+            messages = _predictions(records, sources, results, first)
+            self.meter.lap("encode")
+            self.outputs[PREDICTIONS].write(messages)
+            self.meter.lap("send")
         first = self._first_wanted(DEAD_LETTERS, records)
         if BadEvent in set(map(type, results)) and DEAD_LETTERS in self.outputs:
             phases.enter("between")
@@ -143,6 +148,7 @@ class Outputs:
             unit.commit(last, resume_at, self._log)
         phases.enter("committed")
         self.commit_s = time.monotonic() - start
+        self.meter.commits.add(self.commit_s)
 
     def close(self) -> None:
         """Let go."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import UNSET
+
 from stream_rnn.outputs import Result
 from stream_rnn.records import Prediction
 
@@ -17,11 +19,13 @@ _FORGET = 0.999  # a sample: about the newest thousand count
 
 
 class Quality:
-    """Mean absolute error of `predicted`, and of the key's last value on the same events; the first target's."""
+    """Mean absolute error of `predicted`, and of the key's last value on the same events, and how often intervals had
+    the value in them; the first target's."""
 
     def __init__(self) -> None:
         self._ours = self._naive = self._n = 0.0
         self._last: dict[Any, float] = {}
+        self._inside: dict[float, list[float]] = {}  # by level: (inside, looked at), older ones forgotten as above
 
     def look(self, results: Sequence[Result]) -> None:
         """Take in a block."""
@@ -31,6 +35,8 @@ class Quality:
                 continue  # of a key only the first: its last value is from before the block
             seen.add(p.key)
             actual, predicted, last = _first(p.actual), _first(p.predicted), self._last.get(p.key)
+            if actual is not None and p.predicted_interval is not UNSET:
+                self._look_inside(actual, p.predicted_interval)
             if actual is None or predicted is None or last is None:
                 continue
             self._ours = self._ours * _FORGET + abs(actual - predicted)
@@ -43,12 +49,22 @@ class Quality:
                 if number is not None:
                     self._last[key] = number
 
-    def told(self) -> dict[str, float | None]:
-        """mae, last_value_mae and their ratio (None: nothing to compare yet)."""
+    def _look_inside(self, actual: float, bounds: Any) -> None:
+        """Count a value as inside the bounds of each level, or not."""
+        if bounds.__class__ is dict and bounds and next(iter(bounds)).__class__ is str:
+            bounds = next(iter(bounds.values()))  # by target: the first one's
+        for level, (low, high) in (bounds or {}).items():
+            seen = self._inside.setdefault(level, [0.0, 0.0])
+            seen[:] = seen[0] * _FORGET + (low <= actual <= high), seen[1] * _FORGET + 1.0
+
+    def told(self) -> dict[str, Any]:
+        """mae, last_value_mae and their ratio (None: nothing to compare yet), and coverage: {level: share inside}."""
+        coverage = {level: inside / n for level, (inside, n) in list(self._inside.items())}
         if not self._n:
-            return {"mae": None, "last_value_mae": None, "ratio": None}
+            return {"mae": None, "last_value_mae": None, "ratio": None, "coverage": coverage}
         ratio = self._ours / self._naive if self._naive else None
-        return {"mae": self._ours / self._n, "last_value_mae": self._naive / self._n, "ratio": ratio}
+        return {"mae": self._ours / self._n, "last_value_mae": self._naive / self._n, "ratio": ratio,
+                "coverage": coverage}  # fmt: skip
 
 
 def _first(value: Any) -> float | None:

@@ -43,6 +43,7 @@ from stream_rnn.idle import IdleKeys
 from stream_rnn.journal import JournalLog
 from stream_rnn.keys import KeySpace
 from stream_rnn.live import LiveSettings
+from stream_rnn.meter import Meter
 from stream_rnn.model import LIVE
 from stream_rnn.outputs import Outputs, Result, sources_of
 from stream_rnn.quality import Quality
@@ -104,6 +105,7 @@ class Shard:
         make_codec: Callable[[], Codec],
         transform: Transform | None = None,
         at_end: Callable[[], None] = lambda: None,
+        meter: Meter | None = None,
     ) -> None:
         self.name: str = getattr(log, "shard", "")
         self.log = self.source_log = log
@@ -111,6 +113,7 @@ class Shard:
         self.model: Any = None  # a Model, once open
         self.quality = Quality()
         self.tally = Tally()
+        self.meter = meter or Meter()
         self.position: Position = ()
         self.failure: BaseException | None = None
         self.state = "starting"  # replaying | running | waiting | finished | stopped | lost | failed
@@ -131,6 +134,7 @@ class Shard:
         self._marks: dict[str, str | None] = {}
         self._shown_marks: dict[str, str | None] = {}
         self._saved_at: Position = ()
+        self._saved_events = 0
         self._committed_at = self._checkpoint_at = 0.0
         self._start: Position | None = None  # where the log was begun, if it could not say what to know that by
         self._copier = Copier()
@@ -170,20 +174,40 @@ class Shard:
         """Where it is and what it has counted, for people."""
         c, spill = self.checkpoints, self._spill
         return {
-            "shard": self.name, "log": self.log.id, "state": self.state, "position": list(self.position),
-            "lag": getattr(self.source_log, "lag", None), **msgspec.to_builtins(self.tally),
+            "shard": self.name, "log": self.log.id, "state": self.state, "replaying": self.replaying,
+            "position": list(self.position), "lag": self.lag, **self.tally.told(),
             "received": getattr(self.log, "received", None),
             "keys": 0 if self.model is None else len(self.model.keyspace),
             "keys_away": 0 if spill is None else spill.away,
             "marks": self._last_marks(), "quality": self.quality.told(), "updates": self._updates(),
             "commit_s": self._commit_s(),
             "checkpoint": {} if c is None else {"at": c.at, "seconds": c.last_s, "keys": c.keys},
+            "since_checkpoint": self.tally.events - self._saved_events, "state_bytes": self._state_bytes(),
             "error": None if self.failure is None else str(self.failure),
         }  # fmt: skip
 
+    @property
+    def replaying(self) -> bool:
+        """Whether what comes next was learnt and written before."""
+        outputs = self._outputs
+        furthest = None if outputs is None else outputs.furthest
+        return furthest is not None and self.position <= furthest
+
+    @property
+    def lag(self) -> int | None:
+        """How many offsets behind the log's end, where the log knows that."""
+        return getattr(self.source_log, "lag", None)
+
+    def _state_bytes(self) -> int:
+        """Of the database, with what is not merged into it yet."""
+        name = f"state{self._suffix}.db"
+        files = [self._folder / name, self._folder / f"{name}-wal"]
+        return sum(f.stat().st_size for f in files if f.exists())
+
     def _last_marks(self) -> dict[str, str | None]:
-        if self._outputs is not None:
-            self._shown_marks = self._outputs.marks()
+        outputs = self._outputs  # another thread's, which may let go of them meanwhile
+        if outputs is not None:
+            self._shown_marks = outputs.marks()
         return self._shown_marks
 
     def _commit_s(self) -> float | None:
@@ -191,8 +215,11 @@ class Shard:
         return None if outputs is None else outputs.commit_s
 
     def _updates(self) -> int | None:
-        counters = getattr(self.model, "counters", None)
-        return None if counters is None else counters.get("updates")
+        return self._counters().get("updates")
+
+    def _counters(self) -> dict[str, int]:
+        """What the model counts, if it does."""
+        return getattr(self.model, "counters", None) or {}
 
     # The thread
 
@@ -250,6 +277,8 @@ class Shard:
             self._take_over_settings()
             phases.enter("read")
             records = self._read(policy.block)
+            self.meter.lap("read")
+            self.meter.caught_up = not records
             if records:
                 if self._start is not None:
                     self._know_the_start_better()
@@ -258,8 +287,11 @@ class Shard:
                 break
             else:
                 log.wait(self._patience_s())
+                self.meter.lap("wait")
             self._commit_if_due()
+            self.meter.lap("commit")
             self._checkpoint_if_due()
+            self.meter.lap("checkpoint")
         if self._dropped:
             self.state = "lost"
             return
@@ -285,15 +317,20 @@ class Shard:
 
     def advance(self, records: list[Record]) -> None:
         """Take one block through; how the stream was cut into blocks never shows in the output."""
-        phases.enter("replay" if self._outputs.replays(records[0].at) else "learn")
-        events = self._codec.decode(records)
-        results = self._learn(self._transformed(events))
+        replays = self._outputs.replays(records[0].at)
+        phases.enter("replay" if replays else "learn")
+        events = self._transformed(self._codec.decode(records))
+        self.meter.lap("decode")
+        results = self._learn(events)
+        self.meter.lap("learn")
         if self.policy.on_error == "stop":
             self._stop_at_a_bad_event(records, results)
         self._outputs.write(records, results)
         self.tally.count(results)
         self.quality.look(results)
         self.position = records[-1].resume_at
+        self.meter.took(records, results, replays)
+        self.meter.learnt(self._counters())
 
     def _transformed(self, events: Sequence[Event | BadEvent]) -> Sequence[Event | BadEvent | None]:
         if self._transform is None:
@@ -358,6 +395,7 @@ class Shard:
             raise gap
         logger.warning("gap: %s", gap, extra={"fields": {"shard": self.name}})
         self.tally.gaps += 1
+        self.meter.counts.gaps += 1
         self.log.seek(gap.resume_at, self.log.notes(gap.resume_at))
         self.position = gap.resume_at
 
@@ -409,6 +447,7 @@ class Shard:
             phases.enter("copy")
             self.checkpoints.begin(*self._copied(), durable)
             self._saved_at, self._checkpoint_at = self.position, time.monotonic()
+            self._saved_events = self.tally.events
             self._prepared = False
         if wait:
             self._settle(wait=True)
@@ -433,6 +472,7 @@ class Shard:
         """If a checkpoint has been written: let go of what it covers."""
         if self.checkpoints.poll(wait) is None:
             return
+        self.meter.checkpoints.add(self.checkpoints.last_s)
         self._spill.settle()
         oldest = self._store.oldest()
         if oldest is not None and self.log.id in oldest.positions:
@@ -477,7 +517,7 @@ class Shard:
         try:
             for name, sink in self._sinks.items():
                 opened[name] = sink.open(self.name)
-            self._outputs = Outputs(opened, self.log)
+            self._outputs = Outputs(opened, self.log, self.meter)
         except BaseException:
             for output in opened.values():
                 output.close()
@@ -531,6 +571,9 @@ class Shard:
             self._store.set_start(self.log.id, begin.place)
         self._live.restore(position, now, wanted, self._outputs.furthest)
         self.position = self._saved_at = position
+        self._saved_events = self.tally.events
+        self.checkpoints.at = None if snapshot is None else snapshot.created_s
+        self.meter.begin(self._counters())
         if snapshot is None or self.log.id not in snapshot.positions:
             self._saved_at = ()
         try:

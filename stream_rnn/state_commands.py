@@ -21,6 +21,7 @@ from stream_rnn.model import Forecaster
 from stream_rnn.records import Key
 from stream_rnn.shard import ENGINE_ARRAYS
 from stream_rnn.store import Snapshot, Store
+from stream_rnn.units import age
 
 OK = 0
 
@@ -36,7 +37,7 @@ def status(args: argparse.Namespace) -> int:
         if shard["generation"] is None:
             print("  no checkpoint yet")
             continue
-        print(f"  checkpoint {shard['generation']}, {_age(shard['created'])} ago, {shard['keys']:,} keys, "
+        print(f"  checkpoint {shard['generation']}, {age(shard['created'])} ago, {shard['keys']:,} keys, "
               f"{shard['events']:,} events, {shard['predictions']:,} predictions")  # fmt: skip
         for log, position in shard["positions"].items():
             print(f"  {log}: goes on at {'/'.join(map(str, position))}")
@@ -218,10 +219,3 @@ def _line(s: Snapshot) -> str:
 def _date(created_s: float) -> str:
     return datetime.fromtimestamp(created_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-
-def _age(created_s: float) -> str:
-    seconds = max(0.0, time.time() - created_s)
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"

@@ -6,13 +6,16 @@ It is saved with every checkpoint, so that counts go on where the learning does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_rnn.outputs import Result
 from stream_rnn.records import BadEvent, Prediction
+
+if TYPE_CHECKING:
+    from stream_rnn.outputs import Result
 
 
 class Tally(msgspec.Struct):
@@ -40,6 +43,11 @@ class Tally(msgspec.Struct):
                 self.skipped += 1
             else:
                 self.predictions += 1
+
+    def told(self) -> dict[str, Any]:
+        """For people."""
+        return {"events": self.events, "predictions": self.predictions, "skipped": self.skipped,
+                "bad": dict(self.bad), "gaps": self.gaps, "silent": self.silent}  # fmt: skip
 
     def pack(self) -> NDArray[np.uint8]:
         """As an array of a checkpoint."""

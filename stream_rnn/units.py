@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 _DURATIONS = {
     "us": 1e-6,
@@ -60,6 +61,15 @@ def show_bytes(value: int) -> str:
         if value >= _SIZES[unit] and value % _SIZES[unit] == 0:
             return f"{value // _SIZES[unit]}{unit}"
     return f"{value}B"
+
+
+def age(since_s: float) -> str:
+    """How long ago a moment of epoch seconds was."""
+    passed = max(0.0, time.time() - since_s)
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if passed >= size:
+            return f"{passed / size:.1f} {unit}"
+    return f"{passed:.0f} s"
 
 
 class Secret:
