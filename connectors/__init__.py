@@ -70,6 +70,38 @@ class Log(Protocol):
         """Let go."""
 
 
+class Snapshot(msgspec.Struct):
+    """A shard's state as of a position, to be kept where any machine finds it."""
+
+    data: bytes | bytearray
+    position: Position
+    notes: bytes = b""
+
+
+class SharedState(Protocol):
+    """A shard's newest snapshot, where any machine finds it. A log that has such a place offers it as `shared_state()`.
+
+    Opened and read by the shard's thread, then written by one other. `SinkFenced`: another process writes there.
+    """
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def position(self) -> Position | None:
+        """The newest snapshot's; None: there is none."""
+
+    def newest(self) -> Snapshot | None:
+        """The newest that is whole."""
+
+    def put(self, snapshot: Snapshot) -> bool:
+        """Make it the newest, whole or not at all; False: there is one that is further, which is left alone."""
+
+    def close(self) -> None:
+        """Let go; to put more, open it again."""
+
+
 class Owner(Protocol):
     """Who is told what it may read: the engine. Each call returns only when it is done with."""
 
@@ -115,6 +147,9 @@ class Output(Protocol):
     def has_mark(self) -> bool:
         """False: it cannot say what is already out (stdout), so a restart may repeat some."""
 
+    # Optional: `everywhere` is true where any machine sees the same output, so that its mark counts for snapshots from
+    # elsewhere; `no_mark` says why there may be no mark where there was one, and what to do.
+
     @property
     def keeps_headers(self) -> bool:
         """True: a dead letter is its record's own bytes with the reason in headers; False: a line of JSON."""
@@ -136,4 +171,4 @@ class Sink(Protocol):
         """The output of one shard; "" where the source has one log only."""
 
 
-__all__ = ["Log", "Message", "Output", "Owner", "Sink", "Source", "Unit"]
+__all__ = ["Log", "Message", "Output", "Owner", "SharedState", "Sink", "Snapshot", "Source", "Unit"]

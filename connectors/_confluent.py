@@ -136,14 +136,18 @@ class ConfluentLookup:
                 raise Unavailable(f"topic {name} was made and does not show")
             time.sleep(0.02)
 
-    def largest_message(self, topic: str) -> int:
-        """The topic's max.message.bytes."""
+    def setting(self, topic: str, name: str) -> str | None:
+        """One of the topic's settings; None: it is not told to us."""
         wanted = ConfigResource(ConfigResource.Type.TOPIC, topic)
         try:
             (future,) = self._administrator().describe_configs([wanted], request_timeout=self._timeout_s).values()
-            return int(future.result(self._timeout_s + 1)["max.message.bytes"].value)
+            return str(future.result(self._timeout_s + 1)[name].value)
         except (KafkaException, KeyError, TypeError):
-            return _DEFAULT_LARGEST
+            return None
+
+    def largest_message(self, topic: str) -> int:
+        """The topic's max.message.bytes."""
+        return int(self.setting(topic, "max.message.bytes") or _DEFAULT_LARGEST)
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """The first offset there is, and the one after the last committed record."""
@@ -440,6 +444,11 @@ class ConfluentProducer:
             self._producer.poll(0)
         except KafkaException as e:
             self._judge(_error(e), topic, 5.0)
+
+    def flush(self, timeout_s: float) -> None:
+        """Until the broker has what was written."""
+        if self._producer.flush(timeout_s):
+            raise OutcomeUnknown(f"no answer in {timeout_s:g} s")
 
     def commit(self, place: Place | None, identity: Any, timeout_s: float) -> None:
         """End the transaction, with the group's position in it."""

@@ -87,14 +87,18 @@ class KafkaPythonLookup:
         except client_errors.KafkaError as e:
             raise SinkError(f"topic {name} cannot be made: {_text(e)}; make it by hand, or let us") from None
 
-    def largest_message(self, topic: str) -> int:
-        """The topic's max.message.bytes."""
-        wanted = [ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": None})]
+    def setting(self, topic: str, name: str) -> str | None:
+        """One of the topic's settings; None: it is not told to us."""
+        wanted = [ConfigResource(ConfigResourceType.TOPIC, topic, {name: None})]
         try:
             found = self._ask(lambda: self._administrator().describe_configs(wanted, config_filter="all"), "a setting")
-            return int(found["topic"][topic]["max.message.bytes"]["value"])
-        except (client_errors.KafkaError, KeyError, TypeError):
-            return _DEFAULT_LARGEST
+            return str(found["topic"][topic][name]["value"])
+        except (client_errors.KafkaError, SourceError, KeyError, TypeError):
+            return None
+
+    def largest_message(self, topic: str) -> int:
+        """The topic's max.message.bytes."""
+        return int(self.setting(topic, "max.message.bytes") or _DEFAULT_LARGEST)
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """The first offset there is, and the one after the last committed record."""
@@ -386,6 +390,15 @@ class KafkaPythonProducer:
                     sent(send(topic, value, record.key, list(message.headers), partition, record.timestamp_ms))
         except Exception as e:
             self._judge(e, topic)
+
+    def flush(self, timeout_s: float) -> None:
+        """Until the broker has what was written."""
+        try:
+            self._errands.run(self._producer.flush, timeout_s)
+        except GivenUp as e:
+            raise OutcomeUnknown(str(e)) from None
+        except Exception as e:
+            self._judge(e, "")
 
     def commit(self, place: Place | None, identity: Any, timeout_s: float) -> None:
         """End the transaction, with the group's position in it."""

@@ -16,11 +16,12 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from stream_rnn.connectors import Snapshot
 from stream_rnn.connectors.kafka_client import Lookup, Member, Producer, client_of
 from stream_rnn.connectors.kafka_settings import KafkaSettings
 from stream_rnn.connectors.kafka_sink import KafkaOutput, KafkaSink, Transaction
 from stream_rnn.connectors.kafka_source import KafkaLog, KafkaSource
-from stream_rnn.connectors.kafka_state import SharedState, Snapshot
+from stream_rnn.connectors.kafka_state import SharedState
 
 
 class KafkaJob:
@@ -45,6 +46,7 @@ class KafkaJob:
         self._client = client_of(client)
         self._lookup: Lookup | None = None
         self._transactions: dict[str, Transaction] = {}
+        self.making = threading.Lock()  # of a topic
         self._lock = threading.RLock()
 
     def source(self, topic: str) -> KafkaSource:
@@ -58,7 +60,7 @@ class KafkaJob:
         return KafkaSink(self, topic)
 
     def shared_state(self, shard: str) -> SharedState:
-        """Where a shard's snapshots go, so that any machine can take it over; whoever wrote there is fenced."""
+        """Where a shard's snapshots go, so that any machine can take it over."""
         return SharedState(self, f"{self.name}-state", shard)
 
     @property

@@ -75,11 +75,27 @@ class KafkaOutput:
 
     has_mark = True
     keeps_headers = True
+    everywhere = True
 
     def __init__(self, sink: KafkaSink, transaction: Transaction, partition: int) -> None:
         self.unit = transaction
         self._sink = sink
         self._partition = partition
+
+    @property
+    def no_mark(self) -> str:
+        """Why there may be no mark any more."""
+        (topic, partition), group = self.unit.place, self.unit.job.group
+        text = (
+            f"group {group} has no position in {topic}/{partition} any more: without members it forgets it after "
+            "offsets.retention.minutes, or somebody deleted it"
+        )
+        if self.unit.job.reader is None:
+            return text
+        return (
+            f"{text}. If N is the offset of the last input that is out, set it: kafka-consumer-groups.sh --group "
+            f"{group} --topic {topic}:{partition} --reset-offsets --to-offset N+1 --execute"
+        )
 
     def mark(self) -> str | None:
         """The `source` of the last event whose outputs are out."""
@@ -120,6 +136,12 @@ class Transaction:
         self._producer: Producer | None = None
         self._pending: list[tuple[str, int, Sequence[Message]]] = []
         self._committed_at = time.monotonic()
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """The partition whose position in the group is ours: the input's, else the first output's."""
+        assert self._anchor is not None
+        return (self.job.reader.topic, int(self.shard)) if self.job.reader is not None else self._anchor
 
     def join(self, topic: str, partition: int) -> None:
         """One more output."""
@@ -202,7 +224,7 @@ class Transaction:
             if not sure:
                 raise Unavailable(f"group {self.job.group} has not confirmed yet that partition {self.shard} is ours")
         self._producer = self.job.producer(self.shard or "0")
-        topic, partition = (source.topic, int(self.shard)) if source else self._anchor
+        topic, partition = self.place
         found = self.job.lookup.committed(topic, partition)
         if found is not None:
             if found.text:

@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from stream_rnn.connectors import Owner
+from stream_rnn.connectors import Owner, SharedState
 from stream_rnn.connectors.kafka_client import FencedMember, Member, OutOfRange
-from stream_rnn.errors import SourceError, SourceGap, StreamRnnError
+from stream_rnn.errors import SinkFenced, SourceError, SourceGap, StreamRnnError
 from stream_rnn.records import Position, Record
 
 if TYPE_CHECKING:
@@ -104,6 +104,12 @@ class KafkaLog:
         """Where nothing goes to Kafka, show the position there all the same: tools look for it."""
         if not self.source.job.has_sink:
             self.source.acknowledge(self.partition, position[0])
+
+    def shared_state(self) -> SharedState | None:
+        """Where the shard's snapshots go; None where outputs stay on one machine, and with them the shard."""
+        if not self.ours:
+            raise SinkFenced(f"partition {self.shard} of {self.source.topic} is no longer ours")
+        return self.source.job.shared_state(self.shard) if self.source.job.has_sink else None
 
     def close(self) -> None:
         """Nothing to let go: the group says whose it is."""

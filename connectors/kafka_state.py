@@ -15,31 +15,26 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stream_rnn.connectors import Message
+from stream_rnn.connectors import Message, Snapshot
 from stream_rnn.connectors.kafka_client import FencedProducer, OutcomeUnknown, Producer
-from stream_rnn.errors import SinkFenced, Unavailable
+from stream_rnn.errors import SinkError, SinkFenced, Unavailable
 from stream_rnn.records import Position, Record
 
 if TYPE_CHECKING:
     from stream_rnn.connectors.kafka import KafkaJob
 
 SLOT_BYTES = 900_000
+_ROOM_BYTES = 1024  # in a record, for its key and headers
+_IN_FLIGHT = 16  # slots that wait for the broker at most: copies of that much of a snapshot
 TOPIC_OPTIONS = {
     "cleanup.policy": "compact",
     "segment.bytes": str(64 << 20),  # what is not compacted yet: the last segment
     "min.cleanable.dirty.ratio": "0.1",
     "compression.type": "producer",
+    "max.message.bytes": str(1 << 20),
 }
 _HEADER = "snapshot"
 _SOMEWHERE = -1  # an offset that we were not told
-
-
-class Snapshot(msgspec.Struct):
-    """A shard's state as of a position."""
-
-    data: bytes
-    position: Position
-    notes: bytes = b""
 
 
 class _Slot(msgspec.Struct, array_like=True, frozen=True):
@@ -54,16 +49,24 @@ class _Slot(msgspec.Struct, array_like=True, frozen=True):
 
 
 class SharedState:
-    """One shard's snapshots. Whoever opens it fences the one who had it before."""
+    """One shard's snapshots. Whoever first puts one there fences the one who did before."""
 
     def __init__(self, job: KafkaJob, topic: str, shard: str) -> None:
+        self.name = f"topic {topic}"
         self._job = job
         self._topic = topic
         self._shard = shard or "0"
         self._partition = int(self._shard)
+        self._slot_bytes = SLOT_BYTES
         self._make_topic()
-        self._producer: Producer | None = job.producer(f"{self._shard}-state")
+        self._producer: Producer | None = None
+        self._given_up = False
         self._last = self._last_slot()
+
+    @property
+    def position(self) -> Position | None:
+        """The newest snapshot's; None: there is none."""
+        return None if self._last is None else self._last[1].position
 
     def newest(self) -> Snapshot | None:
         """The newest whole snapshot; None: there is none."""
@@ -77,23 +80,27 @@ class SharedState:
             found = self._whole(0, last.generation)
         return found or self._whole(0, None)
 
-    def put(self, snapshot: Snapshot) -> None:
-        """Make it the newest. It is there whole, or not at all."""
+    def put(self, snapshot: Snapshot) -> bool:
+        """Make it the newest, whole or not at all; False: there is one that is further."""
+        producer = self._writer()
         before = self._last[1] if self._last else None
-        pieces = [snapshot.data[i : i + SLOT_BYTES] for i in range(0, len(snapshot.data), SLOT_BYTES)] or [b""]
+        if before is not None and before.position > snapshot.position:
+            return False
+        data = memoryview(snapshot.data)
+        slots = max(1, -(-len(data) // self._slot_bytes))
         generation = before.generation + 1 if before else 1
-        crc = zlib.crc32(snapshot.data)
-        heads = [_Slot(generation, n, len(pieces), crc, snapshot.position, snapshot.notes) for n in range(len(pieces))]
-        gone = range(len(pieces), before.slots if before else 0)
-        records = [Message(None, "", self._key(n)) for n in gone]
-        for head, piece in zip(heads, pieces, strict=True):
-            headers = ((_HEADER, msgspec.msgpack.encode(head)),)
-            records.append(Message(piece, "", self._key(head.slot), headers))
-        if self._producer is None:
-            raise Unavailable(f"the shared state of shard {self._shard} was given up; open it again")
+        crc = zlib.crc32(data)
+        last = _Slot(generation, slots - 1, slots, crc, snapshot.position, snapshot.notes)
+        gone = [Message(None, "", self._key(n)) for n in range(slots, before.slots if before else 0)]
         try:
-            self._producer.send(self._topic, self._partition, records)
-            self._producer.commit(None, None, self._job.deadline_s + len(snapshot.data) / 1e6)
+            producer.send(self._topic, self._partition, gone)
+            for n in range(slots):
+                piece = bytes(data[n * self._slot_bytes :][: self._slot_bytes])
+                header = msgspec.msgpack.encode(msgspec.structs.replace(last, slot=n))
+                producer.send(self._topic, self._partition, [Message(piece, "", self._key(n), ((_HEADER, header),))])
+                if n % _IN_FLIGHT == _IN_FLIGHT - 1:
+                    producer.flush(self._job.deadline_s)
+            producer.commit(None, None, self._job.deadline_s)
         except FencedProducer as e:
             self.close()
             raise SinkFenced(f"another process keeps the state of shard {self._shard}: {e}") from None
@@ -102,24 +109,57 @@ class SharedState:
             raise Unavailable(
                 f"whether a snapshot of shard {self._shard} is in {self._topic} is unknown: {e}"
             ) from None
-        self._last = (_SOMEWHERE, heads[-1])
+        except SinkError:
+            self.close()
+            raise
+        self._last = (_SOMEWHERE, last)
+        return True
 
     def close(self) -> None:
         """Let go."""
+        self._given_up = True
         if self._producer is not None:
             self._producer.close()
             self._producer = None
+
+    def _writer(self) -> Producer:
+        """Ours, fencing the one who wrote before: what he left last is known only then."""
+        if self._given_up:
+            raise Unavailable(f"the shared state of shard {self._shard} was given up; open it again")
+        if self._producer is None:
+            self._slot_bytes = min(SLOT_BYTES, self._job.lookup.largest_message(self._topic) - _ROOM_BYTES)
+            self._producer = self._job.producer(f"{self._shard}-state")
+            self._last = self._last_slot()
+        return self._producer
 
     def _key(self, slot: int) -> Record:
         return Record(None, (), (), f"{self._shard}/{slot}".encode())
 
     def _make_topic(self) -> None:
+        """Have the topic, compacted, with a partition for this shard."""
         lookup = self._job.lookup
-        found = lookup.topic(self._topic)
-        if found is None or found.partitions <= self._partition:
-            source = lookup.topic(self._job.reader.topic) if self._job.reader else None
-            partitions = max(self._partition + 1, source.partitions if source else 1)
-            lookup.create(self._topic, partitions, TOPIC_OPTIONS)
+        with self._job.making:  # one shard at a time; another process may do it at the same moment all the same
+            found = lookup.topic(self._topic)
+            if found is None or found.partitions <= self._partition:
+                source = lookup.topic(self._job.reader.topic) if self._job.reader else None
+                partitions = max(self._partition + 1, source.partitions if source else 1)
+                try:
+                    lookup.create(self._topic, partitions, TOPIC_OPTIONS)
+                except SinkError as e:
+                    found = lookup.topic(self._topic)
+                    if found is None or found.partitions <= self._partition:
+                        raise SinkError(
+                            f"{e}: snapshots of shards are kept there for when a shard moves to another machine. "
+                            f"kafka-topics.sh --create --topic {self._topic} --partitions {partitions} --config "
+                            f'cleanup.policy=compact; or state.share = "none": a shard that moves learns again'
+                        ) from None
+        policy = lookup.setting(self._topic, "cleanup.policy")
+        if policy not in (None, "compact"):
+            raise SinkError(
+                f"topic {self._topic} has cleanup.policy = {policy}: it would lose snapshots. kafka-configs.sh --alter "
+                f"--topic {self._topic} --add-config cleanup.policy=compact; or another job name; or "
+                'state.share = "none": a shard that moves learns again'
+            )
 
     def _last_slot(self) -> tuple[int, _Slot] | None:
         """The last record that is a slot, from the end backwards."""

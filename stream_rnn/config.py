@@ -92,7 +92,7 @@ class State(Section, frozen=True):
     share: Annotated[Literal["topic", "none"], "Kafka: keep snapshots also in the compacted topic <name>-state"] = (
         "topic"
     )
-    share_interval: Annotated[float, DURATION, LIVE, Meta(gt=0), "least time between shared snapshots"] = 300.0
+    share_interval: Annotated[float, DURATION, LIVE, Meta(gt=0), "least time between shared snapshots"] = 60.0
 
 
 class Limits(Section, frozen=True):

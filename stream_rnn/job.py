@@ -55,6 +55,7 @@ def policy_of(config: Config) -> dict[str, Any]:
         "start": getattr(config.source.settings, "start", "earliest"),
         "commit_interval": state.commit_interval, "checkpoint_interval": state.checkpoint_interval,
         "retain": state.retain, "on_missing": state.on_missing, "on_gap": state.on_gap,
+        "share": state.share, "share_interval": state.share_interval,
         "on_error": config.event.on_error, "memory": limits.memory, "idle_key_ttl": limits.idle_key_ttl,
     }  # fmt: skip
 

@@ -54,16 +54,19 @@ class LiveSettings:
         self._due(records[0].at)
         return bisect_left(records, self._ahead[0].position, key=_AT) if self._ahead else len(records)
 
-    def take_over(self, position: Position) -> None:
-        """Between two blocks: bring into force what was asked for, from `position` on."""
+    def take_over(self, position: Position) -> bool:
+        """Between two blocks: bring into force what was asked for, from `position` on; whether anything changed."""
         if not self._wanted or self._ahead or (self._until is not None and position <= self._until):
-            return
+            return False
         wanted, self._wanted = self._wanted, {}
+        changed = False
         for name, value in wanted.items():
             if self.now.get(name) != value:
                 self._store.log_setting(SettingChange(self._log_id, position, name, value))
                 phases.enter("setting")
                 self._set(name, value)
+                changed = True
+        return changed
 
     def _due(self, position: Position) -> None:
         while self._ahead and self._ahead[0].position <= position:

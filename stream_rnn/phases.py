@@ -26,6 +26,8 @@ The phases, in the order of an event's way:
     checkpoint   inside the transaction of a checkpoint, in the helper thread
     rows         the same, after its key states are in
     checkpointed the checkpoint is in the store, and neither acknowledged nor settled
+    share        a snapshot is about to be sent to where any machine finds it, in a thread of its own
+    shared       it is there
     spill        keys are about to be dropped from memory
     setting      a live setting has been logged, and is not in force yet
     stop         asked to stop: the last commit and checkpoint are ahead
@@ -39,7 +41,8 @@ import time
 
 PHASES = (
     "open", "restore", "read", "journal", "rotation", "replay", "learn", "recall", "write", "between", "commit",
-    "committed", "copy", "checkpoint", "rows", "checkpointed", "spill", "setting", "stop",
+    "committed", "copy", "checkpoint", "rows", "checkpointed", "share", "shared",
+    "spill", "setting", "stop",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@
     every snapshot is ahead of some output                           → RecoveryError: an output was shortened or lost
     no snapshot: it never came to one                                → the start position, stored before the first read
     no snapshot, and there was one                                   → state.on_missing: replay, fresh or fail
+    a snapshot from elsewhere that is further than all that is here  → takes the place of what is here, before that
 
 An output is behind a snapshot if it has not got what it had when that snapshot was made, nor anything from the
 snapshot's position on: what is between could never be written again.
@@ -11,14 +12,19 @@ snapshot's position on: what is between could never be written again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from stream_rnn.connectors import Log
-from stream_rnn.errors import RecoveryError
+from stream_rnn.connectors import Log, SharedState
+from stream_rnn.errors import RecoveryError, StateDamaged
 from stream_rnn.outputs import Outputs, position_of
+from stream_rnn.parcel import unpack
 from stream_rnn.records import Position
 from stream_rnn.store import Place, Snapshot, Store
+
+Look = Callable[[Snapshot], "str | None"]
 
 
 class Begin(NamedTuple):
@@ -36,12 +42,26 @@ def mark_name(output: str, log_id: str) -> str:
 
 
 def choose(
-    store: Store, log: Log, outputs: Outputs, *, start: str, on_missing: str, new_outputs: bool = False
-) -> Begin:
+    store: Store, log: Log, outputs: Outputs, *, start: str, on_missing: str, new_outputs: bool = False,
+    shared: SharedState | None = None,
+) -> Begin:  # fmt: skip
     """The snapshot and place to begin with."""
-    snapshot = store.newest(None if new_outputs else lambda s: behind(s, log, outputs))
+    look = None if new_outputs else partial(behind, log=log, outputs=outputs)
+    refused: RecoveryError | None = None
+    try:
+        snapshot = store.newest(look)
+    except RecoveryError as e:
+        snapshot, refused = None, e
+    remark = ""
+    taken = False
+    if shared is not None:
+        taken, remark = _from_elsewhere(store, log, outputs, shared, snapshot, look)
+        if taken:
+            snapshot = store.newest(look)
+    if refused is not None and not taken:
+        raise refused
     if snapshot is not None and log.id in snapshot.positions:
-        return Begin(snapshot, snapshot.positions[log.id], False)
+        return Begin(snapshot, snapshot.positions[log.id], False, remark)
     known = store.start(log.id)
     if snapshot is not None:  # learnt from other logs so far
         if known is None and outputs.furthest is not None and not new_outputs:
@@ -51,11 +71,51 @@ def choose(
                 f"{store.path} has never read {log.id}, and an output already ends at {_ends(outputs)}: it was written "
                 "from another source. Give this source an output of its own, or move the old one away"
             )
-        return Begin(snapshot, known or _first(log, start), known is None)
+        return Begin(snapshot, known or _first(log, start), known is None, remark)
     lost = store.damaged is not None or (store.new and outputs.furthest is not None)
-    if lost:
+    if lost and not taken:
         return _without_state(store, log, outputs, None, known, start, on_missing)
-    return Begin(None, known or _first(log, start), known is None)
+    return Begin(None, known or _first(log, start), known is None, remark)
+
+
+def _from_elsewhere(
+    store: Store, log: Log, outputs: Outputs, shared: SharedState, own: Snapshot | None, look: Look | None
+) -> tuple[bool, str]:
+    """Let a shared snapshot that is further take the place of all that is in the store; whether, and a remark."""
+    place = own.positions.get(log.id) if own is not None else None
+    place = place or store.start(log.id)
+    if shared.position is None or (place is not None and shared.position <= place.position):
+        return False, ""
+    found = shared.newest()
+    try:
+        if found is None:
+            raise StateDamaged(f"{shared.name}: the snapshot of {log.id} there is damaged")
+        parcel = unpack(found.data, shared.name)
+    except StateDamaged as e:
+        return False, f"{e}; it is not used"
+    at = parcel.position(log.id)
+    if at is None or (place is not None and at <= place.position):
+        return False, ""
+    if parcel.snapshot is not None:
+        # an output that is on one machine only says nothing about a snapshot from another
+        marks = parcel.snapshot.marks
+        parcel.snapshot.marks = {name: mark for name, mark in marks.items() if _everywhere(outputs, name)}
+        why = None if look is None else look(parcel.snapshot)
+        if why is not None and own is None:
+            raise RecoveryError(why)
+        if why is not None:
+            return False, f"the snapshot in {shared.name} is not used: {why}"
+    before = "nothing of it was here" if place is None else f"here it was at {_text(place.position)}"
+    remark = f"taken over from {shared.name}, at {log.name}{_text(at)}; {before}"
+    if store.damaged is not None:
+        remark += f"; {store.damaged}"
+    rows = list(parcel.rows)  # those that changed last first: the store wants them last
+    store.take_over(parcel.snapshot, reversed(rows), parcel.settings, parcel.starts)
+    return True, remark
+
+
+def _everywhere(outputs: Outputs, mark: str) -> bool:
+    return getattr(outputs.outputs.get(mark.partition(" ")[0]), "everywhere", False)
 
 
 def seed(store: Store, log_id: str, trained: Path) -> None:
@@ -78,6 +138,12 @@ def behind(snapshot: Snapshot, log: Log, outputs: Outputs) -> str | None:
             continue
         now = None if mark is None else position_of(mark, log.name)
         if now is None or (now < position_of(then, log.name) and now < place.position):
+            if mark is None and (why := getattr(outputs.outputs[name], "no_mark", "")):
+                return (
+                    f"{why}. The output of {name} ended at {then} when the checkpoint was made. Or run with "
+                    "--new-outputs, which goes on from the checkpoint and may write again what came after it; or begin "
+                    "anew with another state.path, another name and new outputs"
+                )
             found = "is empty" if mark is None else f"ends at {mark}"
             return (
                 f"the output of {name} {found}, and it ended at {then} when the checkpoint was made: it was "

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from stream_rnn import phases, recovery
 from stream_rnn.checkpoints import Checkpoints
 from stream_rnn.codec import Codec
-from stream_rnn.connectors import Log, Sink
+from stream_rnn.connectors import Log, SharedState, Sink
 from stream_rnn.errors import (
     InputError,
     SinkFenced,
@@ -49,6 +49,7 @@ from stream_rnn.outputs import Outputs, Result, sources_of
 from stream_rnn.quality import Quality
 from stream_rnn.records import BadEvent, Event, Position, Prediction, Record
 from stream_rnn.retry import delay_s
+from stream_rnn.sharing import Sharing
 from stream_rnn.spill import Copier, Spill, copy_changed
 from stream_rnn.store import Place, Snapshot, Store
 from stream_rnn.tally import Tally
@@ -86,6 +87,8 @@ class Policy(msgspec.Struct, kw_only=True):
     on_missing: str = "replay"
     on_gap: str = "stop"
     on_error: str = "dead_letter"
+    share: str = "topic"  # where a log has a place for shared snapshots; "none": they are not shared
+    share_interval: float = 60.0
     new_outputs: bool = False  # accept outputs that are not where the state knows them
     memory: int = 4 << 30
     idle_key_ttl: float | None = None
@@ -126,6 +129,8 @@ class Shard:
         self._stopping = threading.Event()
         self._dropped = False
         self._store: Any = None
+        self._sharing: Sharing | None = None
+        self._shared_status: dict[str, Any] | None = None
         self._outputs: Any = None  # Outputs, while open; so are the next three
         self._spill: Any = None
         self._live: Any = None
@@ -183,6 +188,7 @@ class Shard:
             "commit_s": self._commit_s(),
             "checkpoint": {} if c is None else {"at": c.at, "seconds": c.last_s, "keys": c.keys},
             "since_checkpoint": self.tally.events - self._saved_events, "state_bytes": self._state_bytes(),
+            "shared": self._shared_status if self._sharing is None else self._sharing.status(),
             "error": None if self.failure is None else str(self.failure),
         }  # fmt: skip
 
@@ -298,6 +304,8 @@ class Shard:
         phases.enter("stop")
         self.commit()
         self.checkpoint(wait=True)
+        if self._sharing is not None and self.position == self._saved_at:
+            self._sharing.finish(self.position)
         self.state = "stopped" if self._stopping.is_set() else "finished"
 
     def _know_the_start_better(self) -> None:
@@ -426,7 +434,7 @@ class Shard:
                 self._settle(wait=True)
             return
         age_s = time.monotonic() - self._checkpoint_at
-        due = age_s >= self.policy.checkpoint_interval
+        due = age_s >= self.policy.checkpoint_interval or (self._sharing is not None and self._sharing.wanted)
         if not due and not self._prepared and age_s >= self.policy.checkpoint_interval / 2:
             self._prepare()
         if (due and self.position != self._saved_at) or self._spill.full:
@@ -474,6 +482,8 @@ class Shard:
             return
         self.meter.checkpoints.add(self.checkpoints.last_s)
         self._spill.settle()
+        if self._sharing is not None:
+            self._sharing.offer(self.policy.share_interval)
         oldest = self._store.oldest()
         if oldest is not None and self.log.id in oldest.positions:
             self.log.acknowledge(oldest.positions[self.log.id].position)
@@ -485,7 +495,8 @@ class Shard:
     def _take_over_settings(self) -> None:
         while self._asked:
             self._live.ask(self._asked.pop(0))
-        self._live.take_over(self.position)
+        if self._live.take_over(self.position) and self._sharing is not None:
+            self._sharing.wanted = True  # a replay elsewhere is to make the change where it was made here
 
     def _put(self, name: str, value: Any) -> None:
         """Bring a live setting into force."""
@@ -527,9 +538,12 @@ class Shard:
         policy = self.policy
         if self.name:
             recovery.seed(self._store, self.log.id, self._folder / "state.db")
+        shared = self._shared_state() if policy.share != "none" else None
+        if shared is not None:
+            self._sharing = Sharing(self._store.path, self.log.id, shared, self._shared_state, self.name)
         begin = recovery.choose(
             self._store, self.log, self._outputs, start=policy.start, on_missing=policy.on_missing,
-            new_outputs=policy.new_outputs,
+            new_outputs=policy.new_outputs, shared=shared,
         )  # fmt: skip
         for remark in filter(None, (begin.remark or self._store.damaged,)):
             logger.warning("state: %s", remark, extra={"fields": {"shard": self.name}})
@@ -540,6 +554,11 @@ class Shard:
             "shard": self.name, "at": self.log.name + "/".join(map(str, self.position)),
             "keys": len(self.model.keyspace), "marks": {n: m for n, m in self._outputs.marks().items() if m},
         }})  # fmt: skip
+
+    def _shared_state(self) -> SharedState | None:
+        """Where the log's snapshots are for all machines, if it has such a place."""
+        offered = getattr(self.source_log, "shared_state", None)
+        return None if offered is None else offered()
 
     def _restore(self, begin: recovery.Begin) -> None:
         """Bring the model to a snapshot, and the log to its place."""
@@ -554,7 +573,8 @@ class Shard:
         self._positions, self._marks, self.tally = {}, {}, Tally()
         now = dict(wanted)
         if snapshot is not None:
-            check_settings(snapshot.settings, model.settings, self._store.path)
+            where = str(self._store.path) + (f", as {self._sharing.name}," if self._sharing is not None else "")
+            check_settings(snapshot.settings, model.settings, where, self._sharing is not None)
             arrays = dict(snapshot.arrays)
             self.tally = Tally.unpack(arrays.pop(_TALLY, None))
             model.load_shared(arrays)
@@ -569,6 +589,8 @@ class Shard:
         if begin.first_time:
             self._live.first(position, now)
             self._store.set_start(self.log.id, begin.place)
+            if self._sharing is not None:
+                self._sharing.begin()
         self._live.restore(position, now, wanted, self._outputs.furthest)
         self.position = self._saved_at = position
         self._saved_events = self.tally.events
@@ -586,22 +608,26 @@ class Shard:
         with contextlib.suppress(StreamRnnError) if quietly else contextlib.nullcontext():
             if self.checkpoints is not None:
                 self.checkpoints.close()
+            if self._sharing is not None:
+                self._shared_status = self._sharing.status()
+                self._sharing.close()
             if self._outputs is not None:
                 self._last_marks()
                 self._outputs.close()
             if self._store is not None:
                 self._store.close()
-        self._outputs = self._store = None
+        self._outputs = self._store = self._sharing = None
 
 
-def check_settings(saved: dict[str, Any], mine: dict[str, Any], where: Path) -> None:
+def check_settings(saved: dict[str, Any], mine: dict[str, Any], where: str, shared: bool = False) -> None:
     """StateMismatch if a state was made with other settings, but for those that may change."""
     mine = msgspec.json.decode(msgspec.json.encode(mine))
     saved = msgspec.json.decode(msgspec.json.encode(saved))
+    anew = "another name and another state.path" if shared else "another state.path"
     for name in mine | saved:
         if name not in LIVE and saved.get(name) != mine.get(name):
             section = "event" if name in ("target", "key", "time", "features", "horizon", "ignore") else "model"
             raise StateMismatch(
                 f"{where} was learnt with {section}.{name} = {saved.get(name)!r}, and now it is {mine.get(name)!r}: "
-                "that cannot change on a state. Set it back, or begin anew with another state.path"
+                f"that cannot change on a state. Set it back, or begin anew with {anew}"
             )

@@ -203,31 +203,51 @@ class Store:
         One transaction, which also drops what is no longer needed. Returns the generation. The arguments must not
         change meanwhile: called in a helper thread, it wants copies made between two blocks.
         """
-        if not snapshot.created_s:
-            snapshot.created_s = time.time()
-        arrays = [(name, msgspec.msgpack.encode(pack_array(array))) for name, array in snapshot.arrays.items()]
+        arrays = _packed(snapshot)
         with self._file.transaction() as db:
-            generation: int = self._file.cell("generation", int, 0) + 1
-            snapshot.generation = generation
-            (first_id,) = db.execute("SELECT coalesce(max(id), 0) + 1 FROM states").fetchone()
-            before = db.execute(
-                "SELECT header FROM snapshots WHERE whole = 1 ORDER BY generation DESC LIMIT 1").fetchone()  # fmt: skip
-            keys, crc_sum = (0, 0) if before is None else _counts(before[0])
-            added, added_sum = _insert(db, generation, changed, gone)
-            phases.enter("rows")
-            old, old_sum = db.execute(
-                "SELECT count(o.crc), coalesce(sum(o.crc), 0) FROM states n JOIN states o ON o.key = n.key AND "
-                "o.generation = (SELECT max(p.generation) FROM states p WHERE p.key = n.key AND p.generation < ?) "
-                "WHERE n.id >= ?", (generation, first_id)).fetchone()  # fmt: skip
-            header = msgspec.msgpack.encode(_Header(
-                generation=generation, created_s=snapshot.created_s, positions=snapshot.positions, marks=snapshot.marks,
-                settings=snapshot.settings, info=snapshot.info, names=[name for name, _ in arrays],
-                keys=keys + added - old, crc_sum=crc_sum + added_sum - old_sum, first_id=first_id,
-            ))  # fmt: skip
-            db.executemany("INSERT INTO arrays VALUES(?, ?, ?)", [(generation, *array) for array in arrays])
-            db.execute("INSERT INTO snapshots VALUES(?, 1, ?, ?)", (generation, _digest(header, arrays), header))
-            self._file.put_cell("generation", generation)
-            self._prune(db)
+            return self._add(db, snapshot, arrays, changed, gone)
+
+    def take_over(
+        self, snapshot: Snapshot | None, rows: Iterable[KeyState], changes: Iterable[SettingChange],
+        starts: Mapping[str, Place],
+    ) -> None:  # fmt: skip
+        """Put a state from elsewhere in the place of all that is here; all of it or nothing."""
+        with self._file.transaction() as db:
+            for table in ("states", "arrays", "snapshots", "settings"):
+                db.execute(f"DELETE FROM {table}")
+            db.executemany("INSERT INTO settings(crc, value) VALUES(?, ?)", map(pack, changes))
+            if snapshot is not None:
+                self._add(db, snapshot, _packed(snapshot), rows, ())
+        for log, place in starts.items():
+            self.set_start(log, place)
+        self.new = False
+
+    def _add(
+        self, db: sqlite3.Connection, snapshot: Snapshot, arrays: list[tuple[str, bytes]],
+        changed: Iterable[KeyState], gone: Iterable[Key],
+    ) -> int:  # fmt: skip
+        """Inside a transaction."""
+        generation: int = self._file.cell("generation", int, 0) + 1
+        snapshot.generation = generation
+        (first_id,) = db.execute("SELECT coalesce(max(id), 0) + 1 FROM states").fetchone()
+        before = db.execute(
+            "SELECT header FROM snapshots WHERE whole = 1 ORDER BY generation DESC LIMIT 1").fetchone()  # fmt: skip
+        keys, crc_sum = (0, 0) if before is None else _counts(before[0])
+        added, added_sum = _insert(db, generation, changed, gone)
+        phases.enter("rows")
+        old, old_sum = db.execute(
+            "SELECT count(o.crc), coalesce(sum(o.crc), 0) FROM states n JOIN states o ON o.key = n.key AND "
+            "o.generation = (SELECT max(p.generation) FROM states p WHERE p.key = n.key AND p.generation < ?) "
+            "WHERE n.id >= ?", (generation, first_id)).fetchone()  # fmt: skip
+        header = msgspec.msgpack.encode(_Header(
+            generation=generation, created_s=snapshot.created_s, positions=snapshot.positions, marks=snapshot.marks,
+            settings=snapshot.settings, info=snapshot.info, names=[name for name, _ in arrays],
+            keys=keys + added - old, crc_sum=crc_sum + added_sum - old_sum, first_id=first_id,
+        ))  # fmt: skip
+        db.executemany("INSERT INTO arrays VALUES(?, ?, ?)", [(generation, *array) for array in arrays])
+        db.execute("INSERT INTO snapshots VALUES(?, 1, ?, ?)", (generation, _digest(header, arrays), header))
+        self._file.put_cell("generation", generation)
+        self._prune(db)
         return generation
 
     def _prune(self, db: sqlite3.Connection) -> None:
@@ -309,6 +329,16 @@ class Store:
                 if crc != _row_crc(key, row_generation, seen, state):
                     raise StateDamaged(f"{self.path}: the state of a key is damaged: its checksum does not agree")
                 yield key, seen, state, crc
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Several questions get their answers as of one instant, whatever an owner writes meanwhile (`write=False`)."""
+        with self._file.reading() as db:
+            db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                db.execute("ROLLBACK")
 
     def count(self) -> int:
         """Keys in the newest snapshot."""
@@ -464,6 +494,13 @@ class Store:
                 with contextlib.suppress(StateDamaged):
                     found[name.removeprefix("start:")] = unpack(crc, value, Place, name)
         return found
+
+
+def _packed(snapshot: Snapshot) -> list[tuple[str, bytes]]:
+    """Its arrays, as they are stored."""
+    if not snapshot.created_s:
+        snapshot.created_s = time.time()
+    return [(name, msgspec.msgpack.encode(pack_array(array))) for name, array in snapshot.arrays.items()]
 
 
 def _row_crc(key: bytes, generation: int, seen: float | None, state: Any) -> int:

@@ -47,6 +47,7 @@ from stream_rnn.shard import Policy
 from stream_rnn.store import Store
 
 EAGER = {"commit_interval": 0.0, "checkpoint_interval": 1e-9}  # commit and checkpoint after every block
+NEVER = {"journal", "rotation", "recall", "spill", "share", "shared"}  # phases that these jobs do not come to
 STREAM = events(300)
 
 
@@ -92,7 +93,7 @@ class Cut(MemorySource):
     sizes=st.lists(st.integers(1, 80), max_size=40),
     intervals=st.tuples(st.sampled_from([0.0, 1e-3, 60.0]), st.sampled_from([1e-9, 2e-3, 60.0])),
     deaths=st.lists(
-        st.tuples(st.sampled_from([p for p in phases.PHASES if p not in ("journal", "rotation", "recall", "spill")]),
+        st.tuples(st.sampled_from([p for p in phases.PHASES if p not in NEVER]),
                   st.integers(1, 6)), max_size=6),
 )  # fmt: skip
 def test_blocks_commits_checkpoints_and_deaths_never_show(whole, tmp_path_factory, sizes, intervals, deaths):

@@ -59,19 +59,30 @@ def test_each_shard_has_its_own_and_the_topic_grows_with_them(kafka, make_job):
         state.close()
 
 
-def test_who_opens_a_shards_state_fences_who_kept_it(make_job):
+def test_who_puts_one_fences_who_did_before(make_job):
     job = make_job()
     first = job.shared_state("0")
-    first.put(Snapshot(b"old", (1,)))
+    assert first.put(Snapshot(b"old", (1,)))
     second = make_job(job.name).shared_state("0")
-    with pytest.raises(SinkFenced, match="another process keeps the state of shard 0"):
-        first.put(Snapshot(b"zombie", (2,)))
-    with pytest.raises(Unavailable):
-        first.put(Snapshot(b"zombie", (3,)))
     assert second.newest().data == b"old"
-    second.put(Snapshot(b"new", (4,)))
+    assert second.put(Snapshot(b"new", (4,)))
+    with pytest.raises(SinkFenced, match="another process keeps the state of shard 0"):
+        first.put(Snapshot(b"zombie", (5,)))
+    with pytest.raises(Unavailable):
+        first.put(Snapshot(b"zombie", (6,)))
     assert second.newest().data == b"new"
     first.close(), second.close()
+
+
+def test_one_that_is_further_is_left_alone(make_job):
+    """A process that was away for a while and still counts itself the owner: what it knows is old."""
+    job = make_job()
+    new, old = job.shared_state("0"), make_job(job.name).shared_state("0")
+    assert new.put(Snapshot(b"new", (9,)))
+    assert not old.put(Snapshot(b"old", (8,)))
+    assert old.position == (9,)
+    assert old.newest().data == b"new"
+    new.close(), old.close()
 
 
 def test_one_that_was_not_committed_is_not_there(make_job):
