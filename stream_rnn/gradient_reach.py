@@ -35,6 +35,7 @@ class Reach:
         self.k2 = self.horizon = 0
         self._norms: list[Floats] = []
         self._seen, self._stride = 0, 1
+        self._flat = False  # there were updates whose gradient was 0
 
     def watch(self, learner: Any) -> None:
         """Look at the first update of each block that this learner takes; to be called again for another learner."""
@@ -50,6 +51,7 @@ class Reach:
             return
         norms = state_gradients(window, learner)
         if not (np.isfinite(norms).all() and norms.any()):
+            self._flat = True
             return
         self._norms.append(norms)
         if len(self._norms) >= 2 * SAMPLES:  # evenly over the run, however long it is
@@ -95,6 +97,8 @@ class Reach:
         norms = self.norms
         if not self.k2:
             return "not measured: its formulas are known for the cells gru, lstm and elman"
+        if norms is None and self._flat:
+            return "not measured: every forecast that was looked at was right, so there was no gradient"
         if norms is None:
             return "not measured: no update had a whole window of k2 events behind it"
         edge = f"at the edge of the window, {len(norms) - 1} events back, the gradient still has "

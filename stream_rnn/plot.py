@@ -6,8 +6,9 @@ Drawn without a display (the Agg canvas, no pyplot).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from stream_rnn.errors import ConfigError
 from stream_rnn.rows import key_text
 from stream_rnn.summary import Run, short, verdict
-from stream_rnn.trace import Album, Series, axis
+from stream_rnn.trace import Album, Series, axis, rolling_events, spread_of, typical_span
 
 Floats = NDArray[np.float64]
 
@@ -25,6 +26,8 @@ ACTUAL: dict[str, Any] = {"color": "#333333", "lw": 1.3, "zorder": 3}
 OURS: dict[str, Any] = {"color": "#0072B2", "lw": 1.4, "zorder": 4}
 NAIVE: dict[str, Any] = {"color": "#E69F00", "lw": 1.1, "ls": (0, (4, 1.5)), "zorder": 2}
 OTHER: dict[str, Any] = {"color": "#8A8A8A", "lw": 1.1, "ls": (0, (1, 1)), "zorder": 1}
+_NEWEST = 150  # events that a panel has room for
+EXPERTS = ("#b8bec6", "#f0c35e", "#e69f00", "#8fd0b8", "#009e73", "#0072b2", "#56b4e9", "#cc79a7")
 LEGEND: dict[str, Any] = {
     "frameon": False,
     "fontsize": 8.5,
@@ -85,46 +88,55 @@ def time_axis(axes: Any) -> None:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write the PNG; the folder must exist."""
+    """Write the PNG, in 256 colours: a third of the bytes, and no eye sees it. The folder must exist."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image  # comes with matplotlib
 
     canvas: Any = FigureCanvasAgg(figure)
-    canvas.print_png(str(path))
+    canvas.draw()
+    whole = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    whole.quantize(256, dither=Image.Dither.NONE).save(path, format="PNG", optimize=True)
 
 
 def evaluation(path: Path, run: Run, album: Album) -> None:
-    """`eval --plot`: forecast against actual at the stream's end and in all of it, error against naive over time."""
-    newest = album.series[:3]
-    targets = album.targets[:3]
-    heights = [2.4] * len(newest) + [2.2] + [2.0] * len(targets)
-    figure, panels = sheet(
-        f"{run.name}   MAE {verdict(run, ('below', 'above'))} the last value's", len(heights), heights
-    )
-    for i, (axes, series) in enumerate(zip(panels, newest, strict=False)):
-        tail = series.trace.tail()
-        x = _x(axes, tail)
-        axes.plot(x, tail["actual"], **ACTUAL, label="actual")
-        axes.plot(x, tail["last"], **NAIVE, label="last value")
-        axes.plot(x, tail["said"], **OURS, label="stream-rnn, one step ahead")
-        name(axes, f"The newest {len(tail['event']):,} events{_key(series)}", series.target)
-        if i == 0:
-            axes.legend(**LEGEND)
-    _whole(panels[len(newest)], newest[0])
-    for axes, target in zip(panels[len(newest) + 1 :], targets, strict=True):
-        bins = album.whole[target].bins(120)
-        x = _x(axes, bins)
-        axes.plot(x, bins["naive"], **NAIVE, label="last value")
-        axes.plot(x, bins["error"], **OURS, label="stream-rnn")
-        scores = run.scores.summary(album.targets.index(target), 1)
-        mean = f"{short(scores['mae'])}, last value {short(scores['baselines']['persistence']['mae'])}"
-        name(
-            axes,
-            f"Error one step ahead, means of {album.whole[target].count / len(x):,.0f} events (overall {mean})",
-            f"MAE of {target}",
-        )
-        axes.set_ylim(bottom=0)
-        axes.legend(**LEGEND)
+    """`eval --plot`: the newest forecasts with their intervals, the whole stream, and over time the error against
+    naive, who carries the forecast and what the intervals cover. The report has all targets and keys."""
+    first = album.whole[album.targets[0]]
+    panels: list[tuple[float, Callable[[Any], None]]] = []
+    for i, series in enumerate(album.series[:3]):
+        panels.append((2.6, partial(_newest, series=series, album=album, legend=i == 0)))
+    if album.series and album.series[0].trace.count > album.series[0].trace.tail_rows:
+        panels.append((2.0, partial(_whole, series=album.series[0])))
+    panels += [(2.0, partial(_error, target=target, run=run, album=album)) for target in album.targets[:3]]
+    if album.experts and first.count > 1:
+        panels.append((2.0, partial(_experts, album=album)))
+    if np.isfinite(run.coverage.sums).any() and run.coverage.sums[:, 0].sum() > 1:
+        panels.append((1.6, partial(_coverage, album=album)))
+    title = f"{run.name}   MAE {verdict(run, ('below', 'above'))} the last value's"
+    figure, axes = sheet(title, len(panels), [height for height, _ in panels])
+    for ax, (_, draw) in zip(axes, panels, strict=True):
+        draw(ax)
     save(figure, path)
+
+
+def _newest(axes: Any, series: Series, album: Album, legend: bool) -> None:
+    tail = series.trace.tail(_NEWEST)
+    x = _x(axes, tail)
+    edges = []
+    for i, level in enumerate(reversed(album.levels)):
+        low, high = tail[f"low {level:g}"], tail[f"high {level:g}"]
+        edges += [low, high]
+        if np.isfinite(low).any():
+            label = f"{100 * level:g} % interval"
+            axes.fill_between(x, low, high, color=OURS["color"], alpha=0.12 + 0.1 * (i > 0), lw=0, label=label)
+    axes.plot(x, tail["actual"], **ACTUAL, label="actual")
+    axes.plot(x, tail["last"], **NAIVE, label="last value")
+    axes.plot(x, tail["said"], **OURS, label="forecast")
+    name(axes, f"The newest {len(tail['event']):,} events{_key(series)}", series.target)
+    if (span := spread_of([tail["actual"], tail["said"], tail["last"]], edges)) is not None:
+        axes.set_ylim(*span)
+    if legend:
+        axes.legend(**LEGEND | {"ncols": 5})
 
 
 def _whole(axes: Any, series: Series) -> None:
@@ -134,8 +146,52 @@ def _whole(axes: Any, series: Series) -> None:
         x, bins["low"], bins["high"], color="#333333", alpha=0.15, lw=0, label="actual, lowest to highest"
     )
     axes.plot(x, bins["actual"], **ACTUAL, label="actual, mean")
-    axes.plot(x, bins["said"], **OURS, label="stream-rnn, mean")
+    axes.plot(x, bins["said"], **OURS, label="forecast, mean")
+    if (span := typical_span([bins["low"], bins["high"]])) is not None:
+        axes.set_ylim(*span)
     name(axes, f"The whole stream, means of {series.trace.count / len(x):,.0f} events{_key(series)}", series.target)
+    axes.legend(**LEGEND)
+
+
+def _error(axes: Any, target: str, run: Run, album: Album) -> None:
+    whole = album.whole[target]
+    window = rolling_events(whole.count)
+    points = whole.rolling(window, window // 10)
+    x = _x(axes, points)
+    axes.plot(x, points["naive"], **NAIVE, label="last value")
+    axes.plot(x, points["error"], **OURS, label="stream-rnn")
+    scores = run.scores.summary(album.targets.index(target), 1)
+    mean = f"{short(scores['mae'])}, last value {short(scores['baselines']['persistence']['mae'])}"
+    name(axes, f"Error one step ahead, mean of the newest {window:,} events (overall {mean})", f"MAE of {target}")
+    span = typical_span([points["naive"], points["error"]], from_zero=True)
+    axes.set_ylim(0, None if span is None else span[1])
+    axes.legend(**LEGEND)
+
+
+def _experts(axes: Any, album: Album) -> None:
+    target = album.targets[0]
+    bins = album.whole[target].bins(460)
+    x = _x(axes, bins)
+    shares = [np.nan_to_num(bins[expert]) for expert in album.experts]
+    axes.stackplot(x, shares, colors=EXPERTS[: len(shares)], labels=album.experts, lw=0)
+    which = f" of {target}" if len(album.targets) > 1 else ""
+    name(axes, f"Who carries the forecast{which}, shares", "")
+    axes.set_ylim(0, 1)
+    axes.legend(**LEGEND | {"ncols": 4, "bbox_to_anchor": (1, 1.3), "fontsize": 8})
+
+
+def _coverage(axes: Any, album: Album) -> None:
+    target = album.targets[0]
+    whole = album.whole[target]
+    window = rolling_events(whole.count, 100)
+    points = whole.rolling(window, window // 5)
+    x = _x(axes, points)
+    for style, level in zip((OURS, NAIVE | {"ls": "-"}, ACTUAL, OTHER), reversed(album.levels), strict=False):
+        axes.axhline(level, color="#999999", lw=0.9, ls=(0, (3, 3)))
+        axes.plot(x, points[f"inside {level:g}"], **style, label=f"{100 * level:g} % interval")
+    which = f" of {target}" if len(album.targets) > 1 else ""
+    name(axes, f"Inside their interval{which}, of the newest {window:,} values", "share")
+    axes.set_ylim(0, 1.03)
     axes.legend(**LEGEND)
 
 

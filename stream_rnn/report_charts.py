@@ -11,7 +11,7 @@ from stream_rnn import svg
 from stream_rnn.report_page import Section
 from stream_rnn.rows import key_text
 from stream_rnn.summary import Run, percent, short
-from stream_rnn.trace import Album, Floats, Series, axis, spread_of
+from stream_rnn.trace import Album, Floats, Series, axis, rolling_events, spread_of, typical_span
 
 _CURVE_BINS = 460
 
@@ -27,11 +27,12 @@ def newest(series: Series, album: Album) -> Section | None:
         svg.Line("forecast", tail["said"], "ours"),
     ]
     bands, legend = [], [("actual", "actual"), ("forecast, one step ahead", "ours"), ("last value", "naive")]
-    for level in reversed(album.levels):  # the widest behind the others
+    for i, level in enumerate(reversed(album.levels)):  # the widest behind the others
         low, high = tail[f"low {level:g}"], tail[f"high {level:g}"]
         if np.isfinite(low).any():
-            bands.append(svg.Band(low, high, "area-interval"))
-            legend.append((f"{100 * level:g} % interval", "area-interval"))
+            kind = "area-inner" if i else "area-interval"
+            bands.append(svg.Band(low, high, kind))
+            legend.append((f"{100 * level:g} % interval", kind))
     span = spread_of([line.y for line in lines], [edge for b in bands for edge in (b.low, b.high)])
     title = f"{_called(series)}: the newest {len(tail['event']):,} events"
     lead = "Every event with the forecast that was made before it" + (", and its intervals." if bands else ".")
@@ -46,7 +47,9 @@ def course(series: Series) -> Section | None:
     lines = [svg.Line("actual", bins["actual"], "actual"), svg.Line("forecast", bins["said"], "ours")]
     legend = svg.legend([("actual, mean", "actual"), ("forecast, mean", "ours"), ("actual, all of it", "band")])
     lead = f"Means of {series.trace.count / len(bins['event']):,.0f} events each; the shade is from lowest to highest."
-    drawn = _chart(bins, lines, bands=[svg.Band(bins["low"], bins["high"])])
+    span = typical_span([bins["low"], bins["high"]])
+    lead += _cut(span, [bins["low"], bins["high"]])
+    drawn = _chart(bins, lines, bands=[svg.Band(bins["low"], bins["high"])], y_span=span)
     return Section(f"{_called(series)}: the whole stream", lead, legend + drawn)
 
 
@@ -54,7 +57,7 @@ def errors(target: str, album: Album) -> Section | None:
     """Running error beside the last value's."""
     whole = album.whole[target]
     window = rolling_events(whole.count)
-    points = whole.rolling(window)
+    points = whole.rolling(window, window // 10)
     both = np.isfinite(points["error"]) & np.isfinite(points["naive"])
     if both.sum() < 2:
         return None
@@ -62,15 +65,19 @@ def errors(target: str, album: Album) -> Section | None:
     legend = svg.legend([("stream-rnn", "ours"), ("last value", "naive")])
     below = float((points["error"][both] < points["naive"][both]).mean())
     lead = f"Running mean absolute error of the newest {window:,} events, all keys together: below the last value's "
-    lead += f"in {below:.0%} of the stream."
-    return Section(f"{target}: error over time", lead, legend + _chart(points, lines, from_zero=True))
+    moved = points["naive"][both].any()
+    lead += f"in {below:.0%} of the stream." if moved else "can be nowhere, for nothing moved."
+    values = [line.y for line in lines]
+    span = typical_span(values, from_zero=True)
+    lead += _cut(span, values)
+    return Section(f"{target}: error over time", lead, legend + _chart(points, lines, from_zero=True, y_span=span))
 
 
 def coverage(target: str, run: Run, album: Album) -> Section | None:
     """Running share of values inside their intervals, per level."""
     whole = album.whole[target]
     window = rolling_events(whole.count, 100)
-    points = whole.rolling(window)
+    points = whole.rolling(window, window // 5)
     told = run.coverage.summary(album.targets.index(target))
     lines, legend, facts = [], [], []
     for i, level in enumerate(reversed(album.levels)):
@@ -147,9 +154,12 @@ def reach(run: Run) -> Section | None:
     return Section(title, lead, drawn)
 
 
-def rolling_events(count: int, least: int = 20) -> int:
-    """Events of a running mean that shows a trend in so many."""
-    return max(least, round(count / 30))
+def _cut(span: tuple[float, float] | None, values: list[Floats]) -> str:
+    """What a reader must know about an axis that doesn't hold everything."""
+    if span is None:
+        return ""
+    known = np.concatenate(values)
+    return f" The axis is cut: values go from {short(float(np.nanmin(known)))} to {short(float(np.nanmax(known)))}."
 
 
 def _called(series: Series) -> str:

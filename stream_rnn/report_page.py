@@ -19,12 +19,12 @@ class Section(NamedTuple):
 STYLE = """
 :root {
   --paper: #fff; --ink: #1f2328; --soft: #656d76; --rule: #d8dee4; --card: #f6f8fa;
-  --ours: #0072b2; --naive: #d98a00; --band: #1f232818; --interval: #0072b222; --second: #009e73;
+  --ours: #0072b2; --naive: #d98a00; --band: #1f232818; --interval: #0072b222; --inner: #0072b244; --second: #009e73;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #0f1318; --ink: #e6edf3; --soft: #9198a1; --rule: #30363d; --card: #181e26;
-    --ours: #4db5f2; --naive: #f0a830; --band: #e6edf322; --interval: #4db5f230; --second: #2fc79a;
+    --ours: #4db5f2; --naive: #f0a830; --band: #e6edf322; --interval: #4db5f230; --inner: #4db5f25c; --second: #2fc79a;
   }
 }
 * { box-sizing: border-box; }
@@ -63,7 +63,9 @@ p b { color: var(--ink); }
 .area0-key { stroke: #b8bec6; } .area1-key { stroke: #f0c35e; } .area2-key { stroke: #e69f00; }
 .area3-key { stroke: #8fd0b8; } .area4-key { stroke: #009e73; } .area5-key { stroke: #0072b2; }
 .area6-key { stroke: #56b4e9; } .area7-key { stroke: #cc79a7; }
-.area-interval-key { stroke: var(--interval); } .band-key { stroke: var(--band); }
+.area-inner { fill: var(--interval); stroke: none; }
+.area-interval-key { stroke: var(--interval); } .area-inner-key { stroke: var(--inner); }
+.band-key { stroke: var(--band); }
 [class$="-key"] { stroke-width: 9; stroke-linecap: butt; }
 .spark { width: 150px; height: 34px; display: block; overflow: visible; }
 .spark .line { stroke-width: 1.2; }
@@ -75,7 +77,7 @@ summary span { color: var(--soft); font-size: 14px; font-weight: 400; margin-lef
 .legend svg { vertical-align: -1px; margin-right: 6px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabular-nums; }
-th, td { padding: 5px 12px; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
+th, td { padding: 5px 10px; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
 th:first-child, td:first-child { padding-left: 0; text-align: left; }
 th { font-weight: 600; color: var(--soft); }
 pre { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: 12px 14px;

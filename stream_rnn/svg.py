@@ -88,7 +88,7 @@ def chart(
     parts += [_shade(px, py(np.clip(b.low, y0, y1)), py(np.clip(b.high, y0, y1)), b.kind) for b in bands]
     for y in py(np.array(levels)):
         parts.append(f'<line class="level" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-    parts += [f'<path class="line {line.kind}" d="{_path(px, py(line.y))}"/>' for line in lines]
+    parts += [f'<path class="line {line.kind}" d="{_path(px, py(np.clip(line.y, y0, y1)))}"/>' for line in lines]
     told = [(line.name, line.kind, line.y) for line in lines] + [
         (b.name, b.kind, b.high - b.low) for b in reversed(bands) if b.name
     ]

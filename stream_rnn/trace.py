@@ -110,22 +110,24 @@ class Trace:
             **means,
         }
 
-    def rolling(self, events: int) -> dict[str, Floats]:
+    def rolling(self, events: int, least: int = 1) -> dict[str, Floats]:
         """The whole course as running means over the newest `events` events or so: as `bins`, without low and high.
 
-        Fewer count where the stream begins. `event` and `time` are a mean's newest ones.
+        Fewer count where the stream begins and where values are missing; less than `least` make a gap. `event` and
+        `time` are a mean's newest ones.
         """
         used = -(-self.count // self.width)
         reach = min(max(1, round(events / self.width)), max(used, 1))
         padded = np.concatenate([np.zeros((reach - 1, self._sums.shape[1])), self._sums[:used]])
         total = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=0).sum(axis=-1)
         ends = np.minimum((np.arange(used) + 1) * self.width, self.count) - 1.0
-        return {"event": ends, "time": self._time[:used], **self._means(total)}
+        return {"event": ends, "time": self._time[:used], **self._means(total, least)}
 
-    def _means(self, sums: Floats) -> dict[str, Floats]:
+    def _means(self, sums: Floats, least: int = 1) -> dict[str, Floats]:
         there, actual, told, said, both, error, naive = sums[:, :7].T
         counts, totals = np.split(sums[:, 7:], 2, axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0: where there is no value is a gap
+        there, told, both, counts = (np.where(n < least, np.nan, n) for n in (there, told, both, counts))
+        with np.errstate(invalid="ignore", divide="ignore"):
             means = {"actual": actual / there, "said": said / told, "error": error / both, "naive": naive / both}
             columns = totals / counts
         return means | dict(zip(self.columns, columns.T, strict=True))
@@ -307,6 +309,26 @@ def axis(points: dict[str, Floats]) -> tuple[Floats, bool]:
     if len(time) > 1 and np.isfinite(time).all() and (np.diff(time) >= 0).all() and time[-1] > time[0]:
         return time, True
     return points["event"] + 1, False
+
+
+def rolling_events(count: int, least: int = 20) -> int:
+    """Events of a running mean that shows a trend in so many."""
+    return max(least, round(count / 30))
+
+
+def typical_span(lines: Sequence[Floats], from_zero: bool = False) -> tuple[float, float] | None:
+    """A y axis for what is usual, where a few values lie so far away that nothing else would be seen; else None."""
+    known = np.concatenate(lines)
+    known = known[np.isfinite(known)]
+    if not len(known):
+        return None
+    low, high = (float(v) for v in np.quantile(known, (0.05, 0.95)))
+    low = min(low, 0.0) if from_zero else low
+    room = high - low
+    if not room > 0 or (known.max() <= high + 4 * room and known.min() >= low - 4 * room):
+        return None
+    bottom = max(float(known.min()), low - 0.8 * room)
+    return (0.0 if from_zero and bottom >= 0 else bottom), min(float(known.max()), high + 0.8 * room)
 
 
 def spread_of(lines: Sequence[Floats], edges: Sequence[Floats]) -> tuple[float, float] | None:

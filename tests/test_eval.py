@@ -7,6 +7,7 @@ import gzip
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -468,6 +469,46 @@ def test_the_report_is_one_page_by_itself(capsys, tmp_path):
     assert "NaN" not in html
     for points in html.split('data-points="')[1:]:
         json.loads(points.split('"')[0].replace("&quot;", '"').replace("&lt;", "<").replace("&amp;", "&"))
+
+
+def test_names_from_a_stream_are_never_markup(capsys, tmp_path):
+    """50 keys, so that the table of keys is cut; the odd ones are the worst and must be in it."""
+    odd = ["</script><script>alert(1)</script>", "<b>bold</b>", "a & \"b\" 'c'", "中文 🚀", "x" * 200]
+    rng = np.random.default_rng(0)
+    keys = [*odd, *(f"k{i}" for i in range(45))]
+    rows = [
+        {"k": key, "y": i * (-1) ** i if key in odd else rng.normal()} for i in range(40) for key in keys
+    ]  # fmt: skip
+    path, report = tmp_path / "k.jsonl", tmp_path / "r.html"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run(capsys, path, "--target", "y", "--key", "k", "--report", report, *SMALL)
+    html = report.read_text()
+    page = Page()
+    page.feed(html)
+    assert page.tags.count("script") == html.count("<script") == 1
+    assert "b" not in [tag for i, tag in enumerate(page.tags) if page.tags[i - 1] == "td"]
+    text = " ".join(page.text)
+    for name in odd:
+        assert name in text
+    assert "the 20 worst ratios, the 20 best, and all 50" in text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--target", "temperature", "--target", "humidity", "--key", "room", "--horizon", "3"],
+        ["--target", "temperature", "--set", 'model.kind="rnn"'],
+        ["--target", "temperature", "--set", "model.intervals=[0.1, 0.5, 0.9, 0.99]"],
+    ],
+)
+def test_all_kinds_of_models_are_drawn(capsys, tmp_path, options):
+    image = pytest.importorskip("matplotlib.image")
+    path = write_csv(tmp_path / "in.csv", rows_of(300, keys=2))
+    report, plot = tmp_path / "r.html", tmp_path / "p.png"
+    run(capsys, path, *options, "--plot", plot, "--report", report, *SMALL)
+    assert image.imread(plot).shape[0] > 400
+    drawn = report.read_text().partition("<pre>")[0]
+    assert not {"NaN", "nan", "inf", "None"} & set(re.findall(r"[A-Za-z]+", drawn))
 
 
 def test_the_plot_is_a_picture(capsys, sensors, tmp_path):

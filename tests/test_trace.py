@@ -8,7 +8,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
-from stream_rnn.trace import Album, Misses, Recent, Trace, axis
+from stream_rnn.trace import Album, Misses, Recent, Trace, axis, spread_of, typical_span
 
 
 def series(n, seed=3):
@@ -143,3 +143,26 @@ def test_of_very_many_keys_only_the_first_are_remembered():
     npt.assert_array_equal(recent.of(0)[:, 0], [3, 4, 5])
     npt.assert_array_equal(recent.of(1)[:, 0], [np.nan, 2, 7])
     assert np.isnan(recent.of(5)).all()
+
+
+def test_a_few_far_values_cut_an_axis_and_no_others_do():
+    usual = np.sin(np.arange(200.0))
+    assert typical_span([usual]) is None
+    far = np.concatenate([usual, [1e6]])
+    low, high = typical_span([far])
+    assert low == usual.min()
+    assert usual.max() < high < 5
+    assert typical_span([far + 3], from_zero=True)[0] == 0
+    for nothing in (np.array([]), np.full(3, np.nan), np.zeros(9)):
+        assert typical_span([nothing]) is None
+        assert spread_of([nothing], []) is None or spread_of([nothing], [])[0] < 0
+
+
+def test_a_running_mean_of_too_few_values_is_a_gap():
+    trace = Trace()
+    time, actual, said, last = series(60)
+    actual[10:] = np.nan
+    trace.add(time, actual, said, last)
+    points = trace.rolling(20, least=5)
+    there = np.array([(~np.isnan(actual[max(0, e - 19) : e + 1])).sum() >= 5 for e in range(60)])
+    npt.assert_array_equal(~np.isnan(points["actual"]), there)
