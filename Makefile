@@ -46,12 +46,15 @@ bench: $(VENV)/.dev  ## ratios against other libraries, measured in one run
 	$(PIP) --editable '.[bench]'
 	@test -x .venv-deep-river/bin/python || { $(PYTHON) -m venv .venv-deep-river && \
 	  .venv-deep-river/bin/python -m pip install --quiet deep-river pytest; }  # pins older libraries than ours
+	@test -x .venv-quix/bin/python || { $(PYTHON) -m venv .venv-quix && \
+	  .venv-quix/bin/python -m pip install --quiet 'quixstreams>=3,<4'; }
 	$(BIN)/python benchmarks/learner.py
 	$(BIN)/python benchmarks/memory_per_key.py
 	$(BIN)/python benchmarks/eval_rate.py
 	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/kafka_rate.py
 
 soak: $(VENV)/.dev  ## the long forms: kills by the hundred, ten million events
 	$(BIN)/python -m pytest -n 2 -m soak tests/recovery

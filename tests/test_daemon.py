@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ import time
 import pytest
 from stream_help import events
 
-from stream_rnn import logs
+from stream_rnn import daemon, logs
 
 STREAM = events(400)
 CONFIG = """\
@@ -236,6 +237,25 @@ def test_two_jobs_on_one_output_are_refused(tmp_path):
     assert "written by another process" in second.stderr.read()
     first.terminate()
     assert first.wait(30) == 0
+
+
+def test_python_collects_seldom_while_an_engine_runs_and_as_before_afterwards():
+    before = gc.get_threshold(), gc.get_freeze_count()
+
+    class Engine(daemon.Engine):
+        def __init__(self):
+            self.joined, self.seen = False, None
+
+        def run(self):
+            self.seen = gc.get_threshold()
+
+        def status(self):
+            return []
+
+    engine = Engine()
+    daemon.Daemon(engine).run()
+    assert engine.seen[0] > 10 * before[0][0]
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before
 
 
 # The log
