@@ -36,7 +36,8 @@ for n in range(READINGS):
         last[p.key] = p.actual
 
 kilobytes = model.keyspace.row_bytes / 1000
-print(f"{len(model.keyspace):,} sensors, {kilobytes:.1f} KB each, {SENSORS * READINGS / seconds:,.0f} readings a second")
+rate = SENSORS * READINGS / seconds
+print(f"{len(model.keyspace):,} sensors, {kilobytes:.1f} KB each, {rate:,.0f} readings a second")
 print(f"error of the readings from the 40th on: {ours / naive:.2f} of that of 'same as last time'")
 assert len(model.keyspace) == SENSORS
 assert kilobytes < 30

@@ -46,7 +46,7 @@ with tempfile.TemporaryDirectory() as folder:
     errors = {"warm": mean_error(warm, live), "cold": mean_error(cold, live)}
     on = mean_error(model, live)  # the one that was never saved
 
-print(f"first three days live: mean error {errors['warm']:.2f} after eight weeks of history, {errors['cold']:.2f} without")
+print("mean error of the first three days live: " + ", ".join(f"{name} {e:.2f}" for name, e in errors.items()))
 print(f"saved and loaded or not, the error is the same to the last bit: {errors['warm'] == on}")
 assert errors["warm"] < 0.8 * errors["cold"]
 assert errors["warm"] == on
