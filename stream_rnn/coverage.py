@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_rnn.metrics import Pairs
+from stream_rnn.records import Key
+
 Floats = NDArray[np.float64]
 
 
@@ -55,6 +58,26 @@ class Coverage:
             coverage, width, winkler = (v / n if n else None for v in rest)
             out[f"{level:g}"] = {"scored": round(n), "coverage": coverage, "width": width, "winkler": winkler}
         return out
+
+
+class Ahead:
+    """The same for the steps ahead from the second on, without keys: `steps[i]` is of the intervals told i + 2 events
+    before. None where there is one step ahead, or no level."""
+
+    def __init__(self, targets: int, levels: Sequence[float], horizon: int) -> None:
+        self._shape = (targets, len(levels), 2, horizon)
+        self._pairs = Pairs(targets * len(levels) * 2, horizon)
+        self.steps = [Coverage(targets, levels) for _ in range(horizon - 1)] if levels else []
+
+    def add(self, keys: Sequence[Key], actual: Floats, told: Floats, forecast: Floats) -> None:
+        """Take in a block: actual (n, T), bounds told (n, T, C, 2) one event before, those of the forecasts made now
+        (n, T, C, 2, H)."""
+        n = len(keys)
+        flat = told.reshape(n, -1)
+        said, _ = self._pairs.pair(self._pairs.slots_of(keys), flat, flat, forecast.reshape(n, *flat.shape[1:], -1))
+        bounds = said.reshape(n, *self._shape)
+        for i, step in enumerate(self.steps):
+            step.add(np.zeros(n, np.int64), actual, bounds[..., i + 1])
 
 
 def contained(actual: Floats, bounds: Floats) -> Floats:

@@ -18,17 +18,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_rnn import rows
-from stream_rnn.coverage import Coverage
+from stream_rnn.coverage import Ahead, Coverage
 from stream_rnn.errors import InputError
+from stream_rnn.eval_columns import bounds_ahead_of, bounds_of, shares_at_the_end, shares_of
 from stream_rnn.eval_request import Input, Ready, prepare, tell
 from stream_rnn.gradient_reach import Reach
 from stream_rnn.metrics import Pairs, Scores
-from stream_rnn.model import Forecaster
 from stream_rnn.progress import Progress
 from stream_rnn.records import BadEvent, Prediction, Record
 from stream_rnn.summary import Run, result, table
@@ -101,6 +100,7 @@ class Tally:
         self.pairs, self.scores = Pairs(len(targets), horizon), Scores(len(targets), horizon)
         levels, experts = self.model.intervals.levels, self.model.answers.experts if self.model.experts else ()
         self.coverage = Coverage(len(targets), levels)
+        self.ahead = Ahead(len(targets), levels, horizon)
         self.pictured = ready.plot is not None or ready.report is not None
         self.config = dict(self.model.settings)  # as asked for: what pictures need besides is no setting of the user's
         if self.pictured and experts:
@@ -121,6 +121,9 @@ class Tally:
         self.scores.add(slots, actual, said, last)
         bounds = bounds_of(predictions, self.model.targets, self.coverage.levels)
         self.coverage.add(slots, actual, bounds)
+        if self.ahead.steps:
+            further = bounds_ahead_of(predictions, self.model.targets, self.coverage.levels, self.model.horizon)
+            self.ahead.add(keys, actual, bounds, further)
         self.predicted += int((~np.isnan(predicted)).any(axis=1).sum())
         self.span = _wider(self.span, moments)
         if self.writer is not None:
@@ -157,6 +160,7 @@ class Tally:
             stopped=stopped,
             series=self.pairs.slots,
             coverage=self.coverage,
+            ahead=self.ahead,
             experts=shares_at_the_end(self.model),
             reach=self.reach,
         )
@@ -240,43 +244,6 @@ def columns_of(
     else:
         listed = [none if f is None or f[t] is None else f[t] for f in told for t in targets]
     return keys, moments, actual, predicted, np.array(listed, np.float64).reshape(n, T, horizon)
-
-
-def bounds_of(predictions: list[Prediction], targets: Sequence[str], levels: Sequence[float]) -> Floats:
-    """The intervals that had been told of each event, (n, T, levels, 2), NaN where there is none."""
-    out = np.full((len(predictions), len(targets), len(levels), 2), math.nan)
-    if not levels:
-        return out
-    none: Any = dict.fromkeys(levels, (math.nan, math.nan))
-    told = [p.predicted_interval or none for p in predictions]
-    for j, target in enumerate(targets):
-        mine = told if len(targets) == 1 else [t.get(target) or none for t in told]
-        for c, level in enumerate(levels):
-            out[:, j, c] = [m[level] for m in mine]
-    return out
-
-
-def shares_of(
-    predictions: list[Prediction], targets: Sequence[str], experts: Sequence[str], horizon: int
-) -> Floats | None:
-    """The experts' shares in each event's forecast of the next one, (n, T, experts); None where none are told."""
-    if not experts or not predictions or predictions[0].experts is msgspec.UNSET:
-        return None
-    out = np.empty((len(predictions), len(targets), len(experts)))
-    for j, target in enumerate(targets):
-        told = [p.experts if len(targets) == 1 else p.experts[target] for p in predictions]
-        rows = [list(t.values()) for t in told]
-        out[:, j] = rows if horizon == 1 else np.array(rows, np.float64)[:, :, 0]
-    return out
-
-
-def shares_at_the_end(model: Forecaster) -> dict[str, Floats]:
-    """Each expert's share now, by name, (T,): the mean over (the first 1000) keys and all steps ahead."""
-    if model.experts is None or not len(model.keyspace):
-        return {}
-    each = [model.experts.shares(slot) for slot in range(min(1000, len(model.keyspace)))]
-    shares = np.mean(each, axis=0).reshape(len(model.targets), model.horizon, -1).mean(axis=1)
-    return dict(zip(model.answers.experts, shares.T, strict=True))
 
 
 def _numbers(values: list[Any], targets: Sequence[str]) -> Floats:

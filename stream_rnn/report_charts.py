@@ -129,11 +129,23 @@ def ahead(run: Run) -> Section | None:
         title = f"<h3>{escape(name)}</h3>" if len(run.targets) > 1 else ""
         drawn.append(title + svg.chart(steps, lines, times=False, from_zero=True, height=200, x_title="events ahead"))
     legend = svg.legend([("stream-rnn", "ours"), ("last value at that distance", "naive")])
-    return Section(
-        "Error by how far ahead",
-        "Mean absolute error of the forecasts made so many events before.",
-        legend + "".join(drawn),
-    )
+    lead = "Mean absolute error of the forecasts made so many events before."
+    return Section("Error by how far ahead", lead, legend + "".join(drawn) + _covered_ahead(run, steps))
+
+
+def _covered_ahead(run: Run, steps: Floats) -> str:
+    """A chart of the share of all targets' values inside their intervals, by how far ahead those were told."""
+    if not run.ahead.steps:
+        return ""
+    told = [coverage.summary() for coverage in (run.coverage, *run.ahead.steps)]
+    lines, names = [], []
+    for i, level in enumerate(reversed(run.coverage.levels)):
+        inside = np.array([t[f"{level:g}"]["coverage"] for t in told], dtype=float)
+        lines.append(svg.Line(f"{100 * level:g} % interval", inside, f"level{i}"))
+        names.append((lines[-1].name, lines[-1].kind))
+    lead = "<p>Share of the values inside the intervals told so many events before; dashed: the share promised.</p>"
+    look: dict[str, Any] = {"times": False, "levels": run.coverage.levels, "y_span": (0.0, 1.02), "height": 170}
+    return lead + svg.legend(names) + svg.chart(steps, lines, x_title="events ahead", **look)
 
 
 def reach(run: Run) -> Section | None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_rnn.coverage import Coverage
+from stream_rnn.coverage import Ahead, Coverage
 from stream_rnn.gradient_reach import Reach
 from stream_rnn.metrics import Scores
 from stream_rnn.records import Key
@@ -34,6 +34,7 @@ class Run(NamedTuple):
     stopped: bool  # by Ctrl-C
     series: Mapping[Key, int]  # each key's place in the scores
     coverage: Coverage
+    ahead: Ahead  # its coverage further ahead
     experts: Mapping[str, NDArray[np.float64]]  # who carries the forecasts in the end: name → share (targets,)
     reach: Reach | None = None  # how far back the gradient reaches, where a report asks for it
 
@@ -84,7 +85,11 @@ def _more(run: Run, target: int | None) -> dict[str, Any]:
 def _ahead(run: Run, target: int | None) -> dict[str, Any]:
     if run.horizon == 1:
         return {}
-    return {"ahead": {str(i): run.scores.summary(target, i) for i in range(1, run.horizon + 1)}}
+    steps = {str(i): run.scores.summary(target, i) for i in range(1, run.horizon + 1)}
+    covered = [run.coverage, *run.ahead.steps] if run.ahead.steps else []
+    for step, coverage in zip(steps.values(), covered, strict=False):
+        step["intervals"] = coverage.summary(target)
+    return {"ahead": steps}
 
 
 def table(run: Run) -> list[str]:

@@ -121,6 +121,14 @@ def test_several_steps_ahead_are_the_forecasts_made_so_many_events_before(capsys
         part = [r for r in rows if r["ahead"] == str(i)]
         error = numbers(part, "predicted") - numbers(part, "actual")
         npt.assert_allclose(result["ahead"][str(i)]["mae"], np.nanmean(np.abs(error)))
+        inside = []
+        for e, p in enumerate(predictions[2 * i :], 2 * i):
+            told = predictions[e - 2 * i].interval
+            if told is not None and p.actual is not None:
+                inside.append(told[0.9][0][i - 1] <= p.actual <= told[0.9][1][i - 1])
+        intervals = result["ahead"][str(i)]["intervals"]["0.9"]
+        assert intervals["scored"] == len(inside)
+        npt.assert_allclose(intervals["coverage"], np.mean(inside))
     every = numbers(rows, "predicted") - numbers(rows, "actual")
     npt.assert_allclose(result["mae"], np.nanmean(np.abs(every)))
 
