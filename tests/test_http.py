@@ -75,7 +75,7 @@ def samples(text):
 
 def through(e, n=300):
     """All has been learnt, and is durable."""
-    until(lambda: e.shards and e.status()[0]["events"] == n and not e.shards[0]._outputs.dirty)
+    until(lambda: e.shards and e.status()[0]["events"] == n and not e.shards[0]._outputs.dirty, 300)
 
 
 # What they say
@@ -208,7 +208,7 @@ def test_it_is_ready_when_the_replay_is_over(tmp_path, monkeypatch):
         f.unlink()
     go = hold(monkeypatch, "restore")
     with running(tmp_path, sinks=sinks) as (e, _, get):
-        until(lambda: e.shards)
+        until(lambda: e.joined)
         assert get("/readyz")[::2] == (503, "shard 0: starting\n")
         assert get("/healthz")[::2] == (200, "ok\n")
         replay = hold(monkeypatch, "replay")
@@ -410,7 +410,7 @@ def job(tmp_path, monkeypatch):
             return found["ready"] and found["shards"][0]["events"] == 300
 
     try:
-        until(ready, 60)
+        until(ready, 300)  # it may have to compile
         yield process, port
     finally:
         process.kill()
