@@ -41,6 +41,7 @@ examples:
   stream-rnn eval load.parquet --target load --horizon 24 --out forecasts.csv
   stream-rnn eval log.jsonl.gz --target latency --set model.k1=8 --set model.hidden=64 --json
   tail -n 10000 live.csv | stream-rnn eval - --format csv --target price
+  stream-rnn eval book.txt --task text                 bits per byte, each guessed before it is learnt
 
 the table:
   MAE, RMSE   mean absolute and root mean square error of the forecasts
@@ -122,6 +123,11 @@ def _eval(commands: Any) -> None:
     )
     command.add_argument("file", metavar="FILE", help="CSV, JSON lines or Parquet, also with .gz; - is standard input")
     what = command.add_argument_group("what to forecast, from what")
+    what.add_argument(
+        "--task",
+        choices=("forecast", "text"),
+        help="text: guess the bytes (or characters, --set model.unit=chars) of FILE one by one (default: forecast)",
+    )
     what.add_argument("--target", action="append", metavar="NAME", help="column to forecast (repeatable)")
     what.add_argument(
         "--key", action="append", metavar="NAME", help="column that tells series apart (repeatable: both together)"
@@ -142,6 +148,9 @@ def _eval(commands: Any) -> None:
     )
     model.add_argument(
         "--config", metavar="TOML", help="take [event] and [model] from a config file; options win over it"
+    )
+    model.add_argument(
+        "--max-updates", type=positive_int, metavar="N", help="text: learn N times, then guess on without learning"
     )
     out = command.add_argument_group("what to show")
     out.add_argument("--json", action="store_true", help="one JSON object on standard output instead of the table")

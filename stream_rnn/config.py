@@ -73,6 +73,26 @@ class Model(Section, frozen=True):
     show_experts: Annotated[bool, LIVE, "experts' shares with every prediction"] = False
 
 
+class Text(Section, frozen=True):
+    """The model of texts (event.task = "text") and how it learns."""
+
+    kind: Annotated[Literal["mixture", "rnn"], "a network mixed with counts of contexts, or the network alone"] = (
+        "mixture"
+    )
+    unit: Annotated[Literal["bytes", "chars"], "what is guessed one by one; at most 255 different characters"] = "bytes"
+    cell: Annotated[Literal["gru", "lstm", "elman"], "recurrent cell"] = "lstm"
+    hidden: Annotated[int, Meta(ge=1, le=4096), "recurrent units; the time a symbol takes grows with their square"] = (
+        128
+    )
+    k1: Annotated[int, Meta(ge=1), "symbols of a key between updates"] = 32
+    k2: Annotated[int, Meta(ge=1), "symbols that an update looks back; k1 or more"] = 32
+    lr: Annotated[float, LIVE, Meta(gt=0), "learning rate"] = 8e-3
+    optimizer: Annotated[Literal["adam", "adamw", "sgd"], "how"] = "adam"
+    clip: Annotated[float, LIVE, Meta(gt=0), "largest norm of a gradient"] = 1.0
+    seed: Annotated[int, Meta(ge=0), "of the first weights"] = 0
+    max_updates: Annotated[Annotated[int, Meta(ge=0)] | None, "after so many it guesses on and learns no more"] = None
+
+
 class State(Section, frozen=True):
     """Where the job keeps what it knows, and what it does when that is gone."""
 

@@ -100,6 +100,14 @@ def prepare(args: argparse.Namespace) -> Ready:
     return Ready(stream, forecaster, out, plot_path, report_path, remarks)
 
 
+def task_of(args: argparse.Namespace) -> str:
+    """What --task says, else the config file's event.task, else forecast."""
+    if args.task is not None:
+        return str(args.task)
+    event = configfile.read(args.config, args.set or [], os.environ).tree.get("event", {})
+    return str(event.get("task", "forecast")) if isinstance(event, dict) else "forecast"
+
+
 def settings_of(args: argparse.Namespace) -> tuple[Event, dict[str, Any]]:
     """What [event] and [model] say, from the config file, then --set, then the options; the latter as a dict."""
     document = configfile.read(args.config, args.set or [], os.environ)

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from stream_rnn import rows
 from stream_rnn.coverage import Ahead, Coverage
-from stream_rnn.errors import InputError
+from stream_rnn.errors import ConfigError, InputError
 from stream_rnn.eval_columns import bounds_ahead_of, bounds_of, shares_at_the_end, shares_of
-from stream_rnn.eval_request import Input, Ready, prepare, tell
+from stream_rnn.eval_request import Input, Ready, prepare, task_of, tell
 from stream_rnn.gradient_reach import Reach
 from stream_rnn.metrics import Pairs, Scores
 from stream_rnn.progress import Progress
@@ -41,6 +41,12 @@ _SAID = 3  # skipped events that are told about one by one
 
 def run(args: argparse.Namespace) -> int:
     """The command; its exit code."""
+    if task_of(args) == "text":
+        from stream_rnn import evaltext
+
+        return evaltext.run(args)
+    if args.max_updates is not None:
+        raise ConfigError("--max-updates is for --task text; a Forecaster learns on")
     ready = prepare(args)
     name = "standard input" if args.file == "-" else Path(args.file).name
     done, album = evaluate(ready, name, args.limit, quiet=args.quiet)

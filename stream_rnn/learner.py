@@ -178,7 +178,8 @@ class Learner:
         self._arena = at.arena_layout(cell, I, H, O)
         row = at.row_layout(cell, self._x_words, H, self.label_width, self.k1, self.window)
         n = self._arena["end"]
-        scratch = at.scratch_layout(cell, self._x_words, H, O, n, self.window)
+        classes = I if self.input_kind == "classes" else 0
+        scratch = at.scratch_layout(cell, self._x_words, H, O, n, self.window, at.up16(classes))
 
         template = np.zeros(row["end"], np.float32)
         template[row["y"] : row["weight"]] = np.nan
@@ -189,6 +190,7 @@ class Learner:
 
         self._w, self._m, self._v = (_aligned(n) for _ in range(3))
         self._scratch = _aligned(scratch["end"])
+        self._seen = self._scratch[scratch["SEEN"] : scratch["SEEN"] + classes]  # classes that have had a gradient
         self._reals = np.zeros(at.F_QUANTILES + len(self.quantiles), np.float64)
         self._counters = np.zeros(len(at.COUNTERS), np.int64)
         self._lags = np.zeros(self.label_width, np.int64)
@@ -213,7 +215,8 @@ class Learner:
             at.C_LABELS: self.label_width, at.C_K1: self.k1, at.C_WINDOW: self.window,
             at.C_STARTS: -(-self.window // self.k1), at.C_LOSS: LOSSES[self.loss],
             at.C_OPTIMIZER: OPTIMIZERS[self.optimizer], at.C_CLASSES: self.input_kind == "classes",
-            at.C_NQ: len(self.quantiles), at.C_MAX_UPDATES: -1 if self.max_updates is None else self.max_updates,
+            at.C_SEGMENTS: self._has_segments(), at.C_NQ: len(self.quantiles),
+            at.C_MAX_UPDATES: -1 if self.max_updates is None else self.max_updates,
             at.C_N: n, at.C_OU: self._arena["U"], at.C_OC: self._arena["c"], at.C_OV: self._arena["V"],
             at.C_OB: self._arena["head"], at.C_W: self._w.ctypes.data, at.C_M: self._m.ctypes.data,
             at.C_V: self._v.ctypes.data, at.C_LX: scratch["lx"], at.C_LA: scratch["la"], at.C_LY: scratch["ly"],
@@ -222,7 +225,7 @@ class Learner:
             at.C_STRIDE: self._rows.stride, at.R_LIVE: row["live"], at.R_START: row["start"], at.R_X: row["x"],
             at.R_Y: row["y"], at.R_WEIGHT: row["weight"], at.R_RESETS: row["resets"],
         }  # fmt: skip
-        parts = ("GR", "GR2", "UT", "VT", "BIAS", "X", "ACT", "D", "DY", "DHS", "S", "DH", "IDS", "LABELLED")
+        parts = ("GR", "GR2", "UT", "VT", "BIAS", "X", "ACT", "D", "DY", "DHS", "S", "DH", "IDS", "SEEN", "LABELLED")
         words |= {word: here + 4 * scratch[p] for word, p in zip(range(at.C_GR, at.C_LABELLED + 1), parts, strict=True)}
         for word, value in words.items():
             context[word] = value
@@ -230,6 +233,11 @@ class Learner:
         self._address = context.ctypes.data
         self._one = tuple(a.ctypes.data for a in (self._slot, self._x, self._y, self._weight, self._out))
         self._no_label_address = self._no_label.ctypes.data
+
+    def _has_segments(self) -> bool:
+        """Whether a whole segment of steps can be taken at once, to the same bits: learn._segment has the reasons."""
+        classes = self.input_kind == "classes" and self.loss == "cross_entropy" and self.outputs % 256 == 0
+        return classes and self.window == self.k1 and self.k1 % 8 == 0
 
     def _initialise(self) -> None:
         """Weights as torch initialises them, from our own generator."""
@@ -376,13 +384,14 @@ class Learner:
         *,
         weights: ArrayLike | None = None,
         return_hidden: bool = False,
+        slots: NDArray[np.int64] | None = None,
     ) -> Any:
         """`step` for each of n events, bit for bit: ŷ (n, outputs), and hidden states (n, hidden) if asked for.
 
         X (n, inputs), or (n,) class indices; Y (n, label_width) or (n,); keys: n keys, None for one unnamed;
-        weights (n,).
+        weights (n,). slots: as for `advance_many`.
         """
-        return self._block(X, Y, keys, weights, return_hidden, at.STEP)
+        return self._block(X, Y, keys, weights, return_hidden, at.STEP, slots)
 
     def advance_many(
         self,
@@ -602,6 +611,10 @@ class Learner:
                                     "it was made with other settings")
         for name, mine in self.shared_arrays().items():
             mine[:] = arrays[name]
+        if len(self._seen):
+            rows = slice(self._arena["W"], self._arena["U"])
+            moved = (self._m[rows] != 0) | (self._v[rows] != 0)
+            self._seen[:] = moved.reshape(self.inputs, -1).any(axis=1)
         learn.refresh(self.cell, self._address)
 
     def state_arrays(self) -> dict[str, Any]:

@@ -18,8 +18,10 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 class Progress:
     """Counts events; use as a context manager, so that a bar never stays behind."""
 
-    def __init__(self, label: str, stream: TextIO | None = None, quiet: bool = False) -> None:
+    def __init__(self, label: str, stream: TextIO | None = None, quiet: bool = False, unit: str = "events") -> None:
         self.label = label
+        self.unit = unit
+        self.note = ""  # is told with the count
         self.events = 0
         self.stream = sys.stderr if stream is None else stream
         self.live = not quiet and self.stream.isatty()
@@ -47,12 +49,16 @@ class Progress:
         self._drawn = now
         if self.live:
             width = shutil.get_terminal_size().columns - 1
-            text = bar_line(self.label, self.events, self.rate, fraction, self._left_s(fraction, now), width)
+            text = bar_line(self.label, self.events, self.rate, fraction, self._left_s(fraction, now), width,
+                            self.unit, self.note)  # fmt: skip
             self.stream.write("\r" + text + " " * (self._drawn_length - len(text)))
             self._drawn_length = len(text)
         else:
             done = "" if fraction is None else f" ({fraction:.0%})"
-            self.stream.write(f"{self.label}: {self.events:,} events{done}, {self.rate:,.0f} events/s\n")
+            note = f", {self.note}" if self.note else ""
+            self.stream.write(
+                f"{self.label}: {self.events:,} {self.unit}{done}, {self.rate:,.0f} {self.unit}/s{note}\n"
+            )
         self.stream.flush()
 
     def clear(self) -> None:
@@ -66,7 +72,16 @@ class Progress:
         return (now - self._start) * (1 - fraction) / fraction if fraction else None
 
 
-def bar_line(label: str, events: int, rate: float, fraction: float | None, left_s: float | None, width: int) -> str:
+def bar_line(
+    label: str,
+    events: int,
+    rate: float,
+    fraction: float | None,
+    left_s: float | None,
+    width: int,
+    unit: str = "events",
+    note: str = "",
+) -> str:
     """One line of at most `width` characters.
 
     >>> bar_line("taxi.csv", 5000, 21000.4, 0.5, 61, 60)
@@ -75,7 +90,7 @@ def bar_line(label: str, events: int, rate: float, fraction: float | None, left_
     '-  5,000 events  21,000/s'
     """
     left = "" if left_s is None else f"  {int(left_s) // 60}:{int(left_s) % 60:02d} left"
-    tail = f"{events:,} events  {rate:,.0f}/s{left}"
+    tail = f"{events:,} {unit}  {rate:,.0f}/s{f'  {note}' if note else ''}{left}"
     if fraction is None:
         return f"{label}  {tail}"[:width]
     head = f"{label}  {fraction:.0%} "

@@ -7,9 +7,11 @@ import time
 
 import numpy as np
 
+from stream_rnn.frequency import Frequencies
 from stream_rnn.kernels import cache
 from stream_rnn.learner import Learner
 from stream_rnn.model import Forecaster
+from stream_rnn.textmodel import TextModel
 
 CELLS = ("gru", "lstm", "elman")
 
@@ -33,6 +35,8 @@ def touch(cell: str) -> None:
     """Run every kernel of a cell once, with a few events."""
     model = Forecaster("y", cell=cell, hidden=16, k1=1, k2=2)
     model.step_many([{"y": 1.0, "x": 2.0}] * 4)
+    TextModel(cell=cell, hidden=16).learn("a text")
+    Frequencies().step(np.zeros(1, np.uint8))
     for kind, x in (("real", np.ones((4, 2), np.float32)), ("classes", np.zeros(4, np.int64))):
         learner = Learner(2, 1, cell=cell, hidden=16, k1=1, k2=2, input_kind=kind)
         learner.step_many(x, np.ones((4, 1), np.float32))

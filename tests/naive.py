@@ -117,3 +117,61 @@ def adam(w, g, m, v, u, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, deco
     v = betas[1] * v + (1 - betas[1]) * g**2
     m_hat, v_hat = m / (1 - betas[0] ** u), v / (1 - betas[1] ** u)
     return w - lr * m_hat / (np.sqrt(v_hat) + eps), m, v
+
+
+class ContextMixing:
+    """kernels/contexts.py's formulas with a dict in the place of its hash table."""
+
+    def __init__(self, orders, limit, rate, least, sure, floor, start):
+        self.orders, self.limit, self.rate, self.least, self.sure, self.floor = orders, limit, rate, least, sure, floor
+        n = 2 * len(orders)
+        self.w = np.zeros((len(orders) + 1, n + 2))
+        self.w[:, :n:2] = self.w[:, -1] = 0.3
+        self.seen = {}  # (order, context, bits so far) -> (chance, count)
+        self.past = [start] * max(orders)
+
+    def cost(self, symbol, network):
+        """Bits of a symbol; network (256,): the network's probabilities."""
+        bits = f"{symbol:08b}"
+        total, learnt = 0.0, []
+        for i, bit in enumerate(map(int, bits)):
+            x, known, places = [], 0, []
+            for k, order in enumerate(self.orders):
+                places.append((order, tuple(self.past[len(self.past) - order :]), bits[:i]))
+                if places[-1] in self.seen:
+                    p = self.seen[places[-1]][0]
+                    x += [np.log(p / (1 - p)), 4 * (p - 0.5)]
+                    known = k + 1
+                else:
+                    x += [0.0, 0.0]
+            left = np.array([f"{s:08b}".startswith(bits[:i]) for s in range(256)])
+            one = np.array([f"{s:08b}"[i] == "1" for s in range(256)])
+            ones, zeros = network[left & one].sum() + self.floor, network[left & ~one].sum() + self.floor
+            x = np.array([*x, 1.0, np.log(ones / zeros)])
+            p = np.clip(1 / (1 + np.exp(-self.w[known] @ x)), self.sure, 1 - self.sure)
+            total -= np.log2(p if bit else 1 - p)
+            learnt.append((known, bit, p, x, places))
+        for known, bit, p, x, places in learnt:
+            self.w[known] += self.rate * (bit - p) * x
+            for place in places:
+                chance, count = self.seen.get(place, (0.5, 0))
+                chance = np.clip(chance + (bit - chance) / (count + 1.5), self.least, 1 - self.least)
+                self.seen[place] = (chance, min(count + 1, self.limit))
+        self.past = [*self.past[1:], symbol]
+        return total
+
+
+def frequency_costs(symbols):
+    """Bits of each symbol by interpolated frequencies (Witten & Bell, method C) of orders 0 and 2, (n, 2)."""
+    seen, past, out = {}, (0, 0), []
+    for symbol in symbols:
+        p, costs = 1 / 256, []
+        for order in range(3):
+            counts = seen.setdefault((order, past[2 - order :]), {})
+            total, kinds = sum(counts.values()), len(counts)
+            p = (counts.get(symbol, 0) + kinds * p) / (total + kinds) if total else p
+            costs.append(-np.log2(p))
+            counts[symbol] = counts.get(symbol, 0) + 1
+        out.append((costs[0], costs[2]))
+        past = (past[1], symbol)
+    return np.array(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 import pickle
 import subprocess
@@ -714,3 +715,30 @@ def test_a_wrong_call_is_named_and_moves_nothing(call: Any, kind: type[Exception
         call(learner)
     assert all(word in str(caught.value) for word in says), caught.value
     assert learner.to_bytes() == before
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm", "elman"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_a_whole_segment_gives_the_bits_of_its_steps(cell, optimizer):
+    rng = np.random.default_rng(5)
+    x, y = rng.integers(0, 40, 600), rng.integers(0, 256, 600).astype(np.float32)
+    y[300] = np.nan  # this segment has to go step by step
+    keys = [None] * 400 + rng.integers(0, 3, 200).tolist()
+    weights = rng.uniform(0.5, 2, 600)
+
+    def learnt(cuts):
+        learner = Learner(256, 256, cell=cell, hidden=20, k1=16, k2=16, loss="cross_entropy", input_kind="classes",
+                          optimizer=optimizer, lr=1e-2, max_updates=30)  # fmt: skip
+        out = []
+        for a, b in itertools.pairwise([0, *cuts, 600]):
+            if a == 150:
+                learner.reset()
+            out.append(learner.step_many(x[a:b], y[a:b], keys[a:b], weights=weights[a:b]))
+            learner = Learner.from_bytes(learner.to_bytes())  # which classes have come is not forgotten
+        return np.concatenate(out), learner.to_bytes()
+
+    expected, state = learnt(range(1, 600))
+    for cuts in ([150], [7, 70, 150, 333]):
+        given, now = learnt(cuts)
+        npt.assert_array_equal(given, expected)
+        assert now == state

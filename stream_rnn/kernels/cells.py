@@ -53,7 +53,7 @@ def _lower(context: Any, builder: Any, ty: Any, value: Any) -> Any:
     return context.get_dummy_value()
 
 
-def cell_forward(cell, W, oh, oc, S, ACT, la, H, K):
+def cell_forward(cell, W, oh, oc, S, ACT, la, H, K, turn):
     """K steps: see gru.gru_forward."""
 
 
@@ -78,9 +78,9 @@ def states(cell):
 
 
 @overload(cell_forward)
-def _forward(cell, W, oh, oc, S, ACT, la, H, K):
+def _forward(cell, W, oh, oc, S, ACT, la, H, K, turn):
     f = {"gru": gru.gru_forward, "lstm": lstm.lstm_forward, "elman": elman.elman_forward}[cell.cell.name]
-    return lambda cell, W, oh, oc, S, ACT, la, H, K: f(W, oh, oc, S, ACT, la, H, K)
+    return lambda cell, W, oh, oc, S, ACT, la, H, K, turn: f(W, oh, oc, S, ACT, la, H, K, turn)
 
 
 @overload(cell_backward)

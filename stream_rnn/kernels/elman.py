@@ -12,12 +12,12 @@ ACTIVATIONS = 1
 
 
 @inner
-def elman_forward(W, oh, oc, S, ACT, la, H, K):
+def elman_forward(W, oh, oc, S, ACT, la, H, K, turn):
     """K steps from state S[0] to S[1 … K]; ACT[K] holds W x + b + c on entry."""
     for s in range(K):
         h = s * H
         copy(ACT, s * la, S, h + H, H)
-        add_row(S, h, H, W, oh, H, S, h + H, H // 16, 1 - 2 * (s & 1))
+        add_row(S, h, H, W, oh, H, S, h + H, H // 16, 1 - 2 * ((s + turn) & 1))
         for j in range(0, H, 16):
             vstore(S, h + H + j, vtanh(vload(S, h + H + j)))
 

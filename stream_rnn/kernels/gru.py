@@ -21,14 +21,17 @@ ACTIVATIONS = 4
 
 
 @inner
-def gru_forward(W, oh, oc, S, ACT, la, H, K):
-    """K steps from state S[0] to S[1 … K]; ACT[K] holds W x, b, c_r and c_z on entry, activations on return."""
+def gru_forward(W, oh, oc, S, ACT, la, H, K, turn):
+    """K steps from state S[0] to S[1 … K]; ACT[K] holds W x, b, c_r and c_z on entry, activations on return.
+
+    turn 1: the first step walks U backwards, the second forwards, and so on; 0: the other way round.
+    """
     G = 3 * H
     for s in range(K):
         a = s * la
         h = s * H
         copy(W, oc + 2 * H, ACT, a + 3 * H, H)
-        add_row(S, h, H, W, oh, G, ACT, a + H, G // 16, 1 - 2 * (s & 1))
+        add_row(S, h, H, W, oh, G, ACT, a + H, G // 16, 1 - 2 * ((s + turn) & 1))
         for j in range(0, H, 16):
             r = vsigmoid(vload(ACT, a + H + j))
             z = vsigmoid(vload(ACT, a + 2 * H + j))

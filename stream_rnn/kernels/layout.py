@@ -22,10 +22,10 @@ STEP, ADVANCE, LABEL, PREDICT = range(4)
 # Words of the context. An address is of float32 unless named otherwise.
 (
     C_I, C_H, C_REAL_H, C_O, C_OP, C_LABELS, C_K1, C_WINDOW, C_STARTS, C_LOSS, C_OPTIMIZER, C_CLASSES, C_NQ,
-    C_MAX_UPDATES, C_N,  # C_N: length of the weight arena
+    C_MAX_UPDATES, C_SEGMENTS, C_N,  # C_SEGMENTS: see learn._segment; C_N: length of the weight arena
     C_OU, C_OC, C_OV, C_OB,  # offsets in the arena: U, c, V and the head's bias; b is at 0 and W behind it
     C_W, C_M, C_V,  # weights and moments
-    C_GR, C_GR2, C_UT, C_VT, C_BIAS, C_X, C_ACT, C_D, C_DY, C_DHS, C_S, C_DH, C_IDS, C_LABELLED,  # scratch
+    C_GR, C_GR2, C_UT, C_VT, C_BIAS, C_X, C_ACT, C_D, C_DY, C_DHS, C_S, C_DH, C_IDS, C_SEEN, C_LABELLED,  # scratch
     C_LX, C_LA, C_LY,  # strides of X, of ACT and D, of DY
     C_REALS,  # float64, see R_…
     C_LR, C_LR_FROM, C_LR_TABLE,  # float64 learning rates; the first one's update count; more than one?
@@ -34,7 +34,7 @@ STEP, ADVANCE, LABEL, PREDICT = range(4)
     C_BASES, C_SHIFT, C_MASK, C_STRIDE,  # the table of rows: see keys.Rows
     R_LIVE, R_START, R_X, R_Y, R_WEIGHT, R_RESETS,  # offsets in a row
     C_WORDS,
-) = range(56)  # fmt: skip
+) = range(58)  # fmt: skip
 
 F_CLIP, F_DELTA, F_MOMENTUM, F_BETA1, F_BETA2, F_EPS, F_DECAY, F_POWER1, F_POWER2, F_QUANTILES = range(10)
 
@@ -76,11 +76,13 @@ def row_layout(cell: Cell, x_words: int, H: int, labels: int, k1: int, window: i
     return layout | {"end": max(layout["end"], layout["y"] + 16)}
 
 
-def scratch_layout(cell: Cell, x_words: int, H: int, O: int, n: int, window: int) -> dict[str, int]:
+def scratch_layout(
+    cell: Cell, x_words: int, H: int, O: int, n: int, window: int, classes: int = 0
+) -> dict[str, int]:
     """Offsets in a learner's scratch; "lx", "la" and "ly" are strides. Strides avoid powers of two on purpose."""
     S, ly, W = cell.states * H, up16(padded_outputs(O)), window
     lx, la = up16(x_words), cell.activations * H + 16
     parts = _offsets({"GR": n, "GR2": n, "UT": cell.gates * H * H, "VT": ly * H, "BIAS": cell.gates * H,
                       "X": W * lx + 16, "ACT": W * la, "D": W * la, "DY": W * ly, "DHS": W * H, "S": (W + 1) * S,
-                      "DH": 2 * H, "IDS": up16(W), "LABELLED": up16(W)})  # fmt: skip
+                      "DH": 2 * H, "IDS": up16(W), "SEEN": classes, "LABELLED": up16(W)})  # fmt: skip
     return parts | {"lx": lx, "la": la, "ly": ly}

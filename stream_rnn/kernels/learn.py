@@ -91,8 +91,8 @@ def _all_finite(A, n):
 
 
 @inner
-def window_forward(cell, c, K):
-    """K steps from state S[0], over inputs X[K] or class ids IDS[K]."""
+def window_forward(cell, c, K, turn):
+    """K steps from state S[0], over inputs X[K] or class ids IDS[K]. turn: see gru_forward."""
     H, la = c[C_H], c[C_LA]
     G = gates(cell) * H
     W, X, ACT, bias = floats_at(c[C_W]), floats_at(c[C_X]), floats_at(c[C_ACT]), floats_at(c[C_BIAS])
@@ -107,7 +107,7 @@ def window_forward(cell, c, K):
         add_row(X, 0, c[C_I], W, G, G, ACT, 0, G // 16, 1)
     else:
         affine(X, 0, c[C_LX], K, W, G, G, G // 16, bias, 0, ACT, 0, la, c[C_I])
-    cell_forward(cell, W, c[C_OU], c[C_OC], floats_at(c[C_S]), ACT, la, H, K)
+    cell_forward(cell, W, c[C_OU], c[C_OC], floats_at(c[C_S]), ACT, la, H, K, turn)
 
 
 @inner
@@ -121,8 +121,12 @@ def window_backward(cell, c, labelled, first, GR, K):
     cell_backward(cell, floats_at(c[C_UT]), S, floats_at(c[C_ACT]), D, la, floats_at(c[C_DH]), DHS, labelled, H, K)
     cell_recurrent_gradient(cell, S, D, la, GR, c[C_OU], c[C_OC], H, K)
     if c[C_CLASSES] != 0:
-        ids = floats_at(c[C_IDS])
-        fill(GR, G, I * G, np.float32(0))
+        ids, seen = floats_at(c[C_IDS]), floats_at(c[C_SEEN])
+        for s in range(K):
+            seen[int(ids[s])] = np.float32(1)
+        for i in range(I):  # the others' rows are zeros still
+            if seen[i] != 0:
+                fill(GR, G + i * G, G, np.float32(0))
         for s in range(K):
             add_to(D, s * la, ahead(GR, (1 + int(ids[s])) * G), G)
     else:
@@ -133,6 +137,12 @@ def window_backward(cell, c, labelled, first, GR, K):
         for s in range(first, K):
             total += DY[s * ly + o]
         GR[c[C_OB] + o] = total
+
+
+@inner
+def _turn(c, step):
+    """Which way step number `step` of a key walks U: where whole segments are taken at once, every second one back."""
+    return step & 1 if c[C_SEGMENTS] != 0 else 0
 
 
 @inner
@@ -215,7 +225,7 @@ def _part(cell, c, row, start, begin, end, inv_n, GR):
         fill(S, 0, S_, np.float32(0))
     else:
         copy(row, start, S, 0, S_)
-    window_forward(cell, c, K)
+    window_forward(cell, c, K, _turn(c, begin))
     loss = _losses(cell, c, row, begin, first, K, inv_n)
     window_backward(cell, c, floats_at(c[C_LABELLED]), first, GR, K)
     return loss, True
@@ -258,23 +268,48 @@ def _update(cell, c, row):
         begin = end
     for j in range(min(t, window) * labels):
         row[c[R_Y] + j] = _NAN
-    if parts == 0:
-        return
+    if parts > 0:
+        _apply(cell, c, loss)
+
+
+@inner
+def _descend(c, begin, end, scale, lr):
+    """The optimizer's step for the weights begin … end - 1."""
+    reals, n = doubles_at(c[C_REALS]), end - begin
+    W, M, V, GR = (
+        ahead(floats_at(c[C_W]), begin), ahead(floats_at(c[C_M]), begin), ahead(floats_at(c[C_V]), begin),
+        ahead(floats_at(c[C_GR]), begin),
+    )  # fmt: skip
+    if c[C_OPTIMIZER] == SGD:
+        sgd(W, M, GR, n, scale, lr, reals[F_MOMENTUM])
+    else:
+        adam(W, M, V, GR, n, scale, lr, reals[F_BETA1], reals[F_BETA2], 1.0 - reals[F_POWER1],
+             1.0 - reals[F_POWER2], reals[F_EPS], reals[F_DECAY] if c[C_OPTIMIZER] == ADAMW else 0.0)
+
+
+@inner
+def _apply(cell, c, loss):
+    """Clip the gradient in GR and take the optimizer's step; nothing moves if it or the loss is not finite."""
+    counters, GR, n = ints_at(c[C_COUNTERS]), floats_at(c[C_GR]), c[C_N]
     norm2 = squared_norm(GR, n)
     if not (math.isfinite(norm2) and math.isfinite(loss)):
         counters[N_REFUSED_UPDATES] += 1
         return
-    W, M = floats_at(c[C_W]), floats_at(c[C_M])
     reals = doubles_at(c[C_REALS])
     scale = clip_scale(norm2, reals[F_CLIP])
     lr = doubles_at(c[C_LR])[counters[N_UPDATES] - c[C_LR_FROM] if c[C_LR_TABLE] != 0 else 0]
-    if c[C_OPTIMIZER] == SGD:
-        sgd(W, M, GR, n, scale, lr, reals[F_MOMENTUM])
-    else:
+    if c[C_OPTIMIZER] != SGD:
         reals[F_POWER1] *= reals[F_BETA1]
         reals[F_POWER2] *= reals[F_BETA2]
-        adam(W, M, floats_at(c[C_V]), GR, n, scale, lr, reals[F_BETA1], reals[F_BETA2], 1.0 - reals[F_POWER1],
-             1.0 - reals[F_POWER2], reals[F_EPS], reals[F_DECAY] if c[C_OPTIMIZER] == ADAMW else 0.0)
+    if c[C_CLASSES] != 0 and c[C_OPTIMIZER] != ADAMW:  # a class that never came has no gradient and no moments
+        G, seen = gates(cell) * c[C_H], floats_at(c[C_SEEN])
+        _descend(c, 0, G, scale, lr)
+        for i in range(c[C_I]):
+            if seen[i] != 0:
+                _descend(c, (1 + i) * G, (2 + i) * G, scale, lr)
+        _descend(c, c[C_OU], n, scale, lr)
+    else:
+        _descend(c, 0, n, scale, lr)
     counters[N_UPDATES] += 1
     _refresh(cell, c)
 
@@ -295,16 +330,18 @@ def _forward_one(cell, c, row, slot, x):
     I, H = c[C_I], c[C_H]
     S_ = states(cell) * H
     X, S, DY = floats_at(c[C_X]), floats_at(c[C_S]), floats_at(c[C_DY])
+    turn = 0
     if slot < 0:
         fill(S, 0, S_, np.float32(0))
     else:
         copy(row, c[R_LIVE], S, 0, S_)
+        turn = _turn(c, as_ints(row)[STEPS])
     if c[C_CLASSES] != 0:
         floats_at(c[C_IDS])[0] = x[0]
     else:
         for i in range(I):
             X[i] = x[i]
-    window_forward(cell, c, 1)
+    window_forward(cell, c, 1, turn)
     head_forward(floats_at(c[C_W]), c[C_OV], c[C_OB], floats_at(c[C_VT]), S, S_, H, c[C_O], c[C_OP], DY, 0)
     return _all_finite(ahead(S, S_), S_)
 
@@ -348,6 +385,60 @@ def _enter(cell, c, row, x):
 
 
 @inner
+def _is_segment(c, row, slots, e, n, x, y):
+    """Whether the k1 events from e on are one key's next segment from its beginning, each with a class and a label."""
+    k1 = c[C_K1]
+    head = as_ints(row)
+    if e + k1 > n or head[STEPS] % k1 != 0 or head[DUE] != 0 or head[PENDING] != 0 or head[RESET] != 0:
+        return False
+    for s in range(k1):
+        if slots[e + s] != slots[e] or not (x[s] >= 0 and x[s] < c[C_I] and x[s] == math.floor(x[s])):
+            return False
+        if _judge_label(c, ahead(y, s)) <= 0:
+            return False
+    return True
+
+
+@inner
+def _segment(cell, c, row, x, y, weights, out):
+    """Take the k1 = k2 steps of a segment, and their update, at once; False, and nothing moved, if a state overflows.
+
+    The weights don't change within a segment, so its forward pass is the steps' own: it need not be run twice, as
+    when other keys may learn in between. To give the same bits as step by step, single steps walk U alternately, too
+    (`_turn`), and the head's columns and the steps are such that both ways add up a product in the same order.
+    """
+    H, O, K, ly = c[C_H], c[C_O], c[C_K1], c[C_LY]
+    S_ = states(cell) * H
+    S, DY, W = floats_at(c[C_S]), floats_at(c[C_DY]), floats_at(c[C_W])
+    ids, labelled, counters = floats_at(c[C_IDS]), floats_at(c[C_LABELLED]), ints_at(c[C_COUNTERS])
+    for s in range(K):
+        ids[s] = x[s]
+        labelled[s] = np.float32(1)
+    copy(row, c[R_LIVE], S, 0, S_)
+    window_forward(cell, c, K, 0)
+    if not _all_finite(ahead(S, S_), K * S_):
+        return False
+    copy(S, 0, row, c[R_START], S_)
+    copy(S, K * S_, row, c[R_LIVE], S_)
+    affine(S, S_, S_, K, floats_at(c[C_VT]), 0, O, O // 16, W, c[C_OB], DY, 0, ly, H)
+    loss = np.float32(0)
+    inv_n = np.float32(1.0 / K)
+    for s in range(K):
+        row[c[R_X] + s], row[c[R_Y] + s], row[c[R_WEIGHT] + s] = x[s], _NAN, weights[s]
+        row[c[R_RESETS] + s] = np.float32(0)
+        for o in range(0, O, 16):
+            vstore(out, s * O + o, vload(DY, s * ly + o))
+        loss += cross_entropy_gradient(DY, s * ly, O, O, y[s], weights[s] * inv_n)
+    as_ints(row)[STEPS] += K
+    counters[N_STEPS] += K
+    counters[N_LABELS] += K
+    if c[C_MAX_UPDATES] < 0 or counters[N_UPDATES] < c[C_MAX_UPDATES]:
+        window_backward(cell, c, labelled, 0, floats_at(c[C_GR]), K)
+        _apply(cell, c, loss)
+    return True
+
+
+@inner
 def _step_many(cell, context, n, slots_, x_, y_, weights_, out_, hidden_, mode):
     """Take n events through; how many were refused. All arguments are addresses or ints.
 
@@ -361,10 +452,19 @@ def _step_many(cell, context, n, slots_, x_, y_, weights_, out_, hidden_, mode):
     counters, lags, slots = ints_at(c[C_COUNTERS]), ints_at(c[C_LAGS]), ints_at(slots_)
     weights, DY, S = floats_at(weights_), floats_at(c[C_DY]), ahead(floats_at(c[C_S]), states(cell) * c[C_H])
     refused = 0
+    taken = 0  # events before this one have gone through as a segment
     for e in range(n):
+        if e < taken:
+            continue
         slot = slots[e]
         row = _row(c, slot)
         y = floats_at(y_ + 4 * e * labels)
+        if c[C_SEGMENTS] != 0 and mode == STEP and slot >= 0 and hidden_ == 0:
+            x = floats_at(x_ + 4 * e)
+            out = floats_at(out_ + 4 * e * O)
+            if _is_segment(c, row, slots, e, n, x, y) and _segment(cell, c, row, x, y, ahead(weights, e), out):
+                taken = e + c[C_K1]
+                continue
         label = 0 if mode == PREDICT else _judge_label(c, y)
         if mode == LABEL:
             floats_at(out_)[e] = np.float32(0)

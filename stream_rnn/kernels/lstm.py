@@ -17,13 +17,13 @@ ACTIVATIONS = 5
 
 
 @inner
-def lstm_forward(W, oh, oc, S, ACT, la, H, K):
+def lstm_forward(W, oh, oc, S, ACT, la, H, K, turn):
     """K steps from state S[0] to S[1 … K]; ACT[K] holds W x + b + c on entry and the activations on return."""
     G = 4 * H
     for s in range(K):
         a = s * la
         h = s * 2 * H
-        add_row(S, h, H, W, oh, G, ACT, a, G // 16, 1 - 2 * (s & 1))
+        add_row(S, h, H, W, oh, G, ACT, a, G // 16, 1 - 2 * ((s + turn) & 1))
         for j in range(0, H, 16):
             i = vsigmoid(vload(ACT, a + j))
             f = vsigmoid(vload(ACT, a + H + j))

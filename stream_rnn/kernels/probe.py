@@ -28,7 +28,7 @@ def _gru(context, n, K, backward):
             window_backward(GRU, c, floats_at(c[at.C_LABELLED]), 0, floats_at(c[at.C_GR]), K)
             squared_norm(floats_at(c[at.C_GR]), c[at.C_N])
         else:
-            window_forward(GRU, c, K)
+            window_forward(GRU, c, K, 0)
 
 
 @kernel
@@ -39,7 +39,7 @@ def _lstm(context, n, K, backward):
             window_backward(LSTM, c, floats_at(c[at.C_LABELLED]), 0, floats_at(c[at.C_GR]), K)
             squared_norm(floats_at(c[at.C_GR]), c[at.C_N])
         else:
-            window_forward(LSTM, c, K)
+            window_forward(LSTM, c, K, 0)
 
 
 @kernel
@@ -50,7 +50,7 @@ def _elman(context, n, K, backward):
             window_backward(ELMAN, c, floats_at(c[at.C_LABELLED]), 0, floats_at(c[at.C_GR]), K)
             squared_norm(floats_at(c[at.C_GR]), c[at.C_N])
         else:
-            window_forward(ELMAN, c, K)
+            window_forward(ELMAN, c, K, 0)
 
 
 class Probe:
