@@ -215,6 +215,7 @@ class KafkaSource:
         self.failure: StreamRnnError | None = None
         self.identity: Any = None  # who we are in the group, for transactions
         self.polls = 0
+        self.turned_at = 0.0  # time.monotonic() when the poll thread's newest turn began; 0: it does not run
         self.rebalances = 0
         self._owner: Owner | None = None
         self._member: Member | None = None
@@ -333,6 +334,7 @@ class KafkaSource:
         member = self._member
         try:
             while not self._closing.is_set():
+                self.turned_at = time.monotonic()
                 self._poll(member)
                 new, self._new = self._new, []
                 if new:
@@ -346,6 +348,7 @@ class KafkaSource:
             logger.exception("reading %s failed", self.topic)
             self.fail(SourceError(f"reading {self.topic} failed: {self.job.settings.hide(repr(e))}"))
         finally:
+            self.turned_at = 0.0
             self._closing.set()
             for log in list(self._logs.values()):
                 log.leave()

@@ -167,9 +167,12 @@ class Engine:
         return [shard.status() for shard in [*self._ended, *self.shards]]
 
     def moved_within_s(self) -> float:
-        """How long ago the slowest shard last began a turn of its loop."""
+        """How long ago the slowest loop, of a shard or of a source that has one, last began a turn."""
+        turns = [s.turned_at for s in list(self.shards) if s.state == "running"]
+        if reading_at := getattr(self.source, "turned_at", 0.0):
+            turns.append(reading_at)
         now = time.monotonic()
-        return max((now - s.turned_at for s in list(self.shards) if s.state == "running"), default=0.0)
+        return max((now - at for at in turns), default=0.0)
 
     @property
     def live(self) -> bool:

@@ -91,6 +91,10 @@ def _quality(name: str) -> Callable[[Look], Values]:
     return lambda look: look.status["quality"][name]
 
 
+def _shared(name: str) -> Callable[[Look], Values]:
+    return lambda look: (look.status["shared"] or {}).get(name)
+
+
 def _skill(look: Look) -> float | None:
     ratio = look.status["quality"]["ratio"]
     return None if ratio is None else 1.0 - ratio
@@ -147,6 +151,10 @@ METRICS = (
            lambda s: s.status["checkpoint"].get("keys")),
     Metric("uncheckpointed_events", "gauge", "events since the newest checkpoint was begun: what a restart learns anew",
            lambda s: s.status["since_checkpoint"]),
+    Metric("shared_snapshot_timestamp_seconds", "gauge", "when the newest snapshot was put into the shared topic "
+           "(state.share)", _shared("at")),
+    Metric("shared_snapshot_bytes", "gauge", "its size", _shared("bytes")),
+    Metric("shared_snapshot_failures", "counter", "times that sharing one failed", _shared("failures")),
     Metric("state_bytes", "gauge", "size of the shard's database", lambda s: s.status["state_bytes"]),
     Metric("keys", "gauge", "keys whose state is in memory", lambda s: s.status["keys"]),
     Metric("spilled_keys", "gauge", "keys whose state waits on disk (limits.memory)", lambda s: s.status["keys_away"]),
@@ -165,7 +173,7 @@ METRICS = (
 PROCESS = (
     ("engine_up", "gauge", "1 while every loop turns (what /healthz says)"),
     ("engine_ready", "gauge", "1 while every shard runs and has caught up with its replay (what /readyz says)"),
-    ("loop_age_seconds", "gauge", "since the slowest shard last began a turn of its loop"),
+    ("loop_age_seconds", "gauge", "since the slowest loop (of a shard, or of reading Kafka) last began a turn"),
     ("shards", "gauge", "logs (files, partitions) that this process has"),
     ("rebalances", "counter", "times that the group gave partitions to this process or took them (Kafka)"),
     ("build_info", "gauge", "1; its labels: the job's name, version, python, numpy, numba, kernels (a digest), cpu"),

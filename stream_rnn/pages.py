@@ -41,7 +41,7 @@ class Pages:
         engine = self._engine
         if engine.live:
             return HTTPStatus.OK, TEXT, b"ok\n"
-        text = f"the loop of a shard has not turned for {engine.moved_within_s():.0f} s\n"
+        text = f"a loop has not turned for {engine.moved_within_s():.0f} s\n"
         return HTTPStatus.SERVICE_UNAVAILABLE, TEXT, text.encode()
 
     def _readyz(self, accept: str) -> Answer:
