@@ -109,6 +109,7 @@ def _inspect(commands: Any) -> None:
     )
     _state(command)
     command.add_argument("--key", metavar="K", help='a key: its text, or JSON (7, ["a", 7], null)')
+    _cell(command)
     _json(command)
     command.set_defaults(run=_later("state_commands", "inspect"))
 
@@ -133,14 +134,24 @@ def _export(commands: Any) -> None:
     command = commands.add_parser(
         "export",
         help="the network's weights as a file for others",
-        description="Writes weight_ih, weight_hh, bias_ih, bias_hh, head.weight and head.bias in torch's layout, with "
-        "the model's settings as metadata.",
-        epilog="examples:\n  stream-rnn export state --safetensors weights.safetensors",
+        description="Writes the network: its weights as safetensors, in torch's names and layout (weight_ih, "
+        "weight_hh, bias_ih, bias_hh, head.weight, head.bias), or one step of it, state in and out, as an ONNX model. "
+        "The model's settings are in the file's metadata.",
+        epilog="examples:\n  stream-rnn export state --safetensors weights.safetensors\n"
+        "  stream-rnn export job.toml --onnx step.onnx",
     )
     _state(command)
-    command.add_argument("--safetensors", required=True, metavar="FILE", help="the file to write")
+    what = command.add_mutually_exclusive_group(required=True)
+    what.add_argument("--safetensors", metavar="FILE", help="the file of weights to write")
+    what.add_argument("--onnx", metavar="FILE", help="the model of one step to write (needs stream-rnn[onnx])")
     command.add_argument("--generation", type=int, metavar="N", help="an older checkpoint's (default: the newest)")
+    _cell(command)
     command.set_defaults(run=_later("state_commands", "export"))
+
+
+def _cell(command: Any) -> None:
+    command.add_argument("--cell", metavar="M:C", help='the network\'s cell, "module:Class", where it is your own and '
+                         "STATE is no config file that names it: a state does not choose what code runs")  # fmt: skip
 
 
 def _config(command: Any) -> None:

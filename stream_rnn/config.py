@@ -20,6 +20,7 @@ from stream_rnn.errors import ConfigError
 from stream_rnn.units import Secret
 
 Names = Annotated[tuple[str, ...], NAMES]
+CELLS = ("gru", "lstm", "elman")
 Options = dict[str, str | int | float | bool | Secret]
 
 
@@ -54,7 +55,18 @@ class Model(Section, frozen=True):
     """The model and how it learns."""
 
     kind: Annotated[Literal["mixture", "rnn"], "experts around a network, or the network alone"] = "mixture"
-    cell: Annotated[Literal["gru", "lstm", "elman"] | None, "recurrent cell; unset: lstm in a mixture, else gru"] = None
+    cell: Annotated[
+        str | None,
+        'recurrent cell: gru, lstm, elman, or "module:Class", an nn.Module (x, state) → (output, state) that is made '
+        "as Class(inputs, hidden); unset: lstm in a mixture, else gru",
+    ] = None
+    backend: Annotated[
+        Literal["auto", "fused", "torch"],
+        "what computes the cell: our kernels (fused), torch (any nn.Module), or kernels where there is one for it",
+    ] = "auto"
+    device: Annotated[
+        str, Meta(pattern=r"^(cpu|cuda(:[0-9]+)?)$"), 'cpu, or cuda with backend = "torch": many keys at a time'
+    ] = "cpu"
     hidden: Annotated[int, Meta(ge=1, le=4096), "recurrent units; the time an event takes grows with its square"] = 32
     k1: Annotated[int, Meta(ge=1), "events of a key between updates; fewer learn faster and cost more"] = 1
     k2: Annotated[int, Meta(ge=1), "events that an update looks back; time and memory grow with it"] = 16
@@ -339,6 +351,12 @@ def _check(document: configfile.Document, config: Config) -> None:
         refuse(
             ("model", "k2"),
             f"model.k2 = {model.k2} is less than k1 = {model.k1}; an update must see all events since the last",
+        )
+    if model.cell is not None and ":" not in model.cell and model.cell not in CELLS:
+        refuse(
+            ("model", "cell"),
+            f'model.cell = {model.cell!r}: it is one of {", ".join(CELLS)}{configfile.nearest(model.cell, CELLS)} (or '
+            '"module:Class", an nn.Module of your own)',
         )
     if event.transform is not None and event.transform.count(":") != 1:
         refuse(("event", "transform"), f'event.transform = {event.transform!r}: write "module:function"')

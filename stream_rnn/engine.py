@@ -20,6 +20,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,8 @@ class Engine:
         if self.policy.on_error == "dead_letter":
             self._sinks[DEAD_LETTERS] = dead_letter or _letters_beside(self.folder)
         given: Any = model
-        self._type: Any = type(model)
         self._settings = dict(model.settings)
+        self._again = getattr(model, "again", partial(_another, type(model), self._settings))
         self._given = given
         fresh = not len(model.keyspace) and not model.keyspace.clock
         self._raw: bytes | None = None if fresh else given.to_bytes()
@@ -272,13 +273,16 @@ class Engine:
         with self._lock:
             if self._given is not None and self._raw is None:
                 model, self._given = self._given, None
-            elif learnt and self._raw is not None:
-                model = self._type.from_bytes(self._raw)
             else:
-                model = self._type(**self._settings)
+                model = self._again(self._raw if learnt else None)
         for name, value in self._live.items():
             model.set_live(name, value)
         return model  # type: ignore[no-any-return]
+
+
+def _another(kind: Any, settings: dict[str, Any], raw: bytes | None) -> Any:
+    """A model of that kind: what it had saved, or new."""
+    return kind(**settings) if raw is None else kind.from_bytes(raw)
 
 
 def codec_for(source: Any, settings: dict[str, Any]) -> Codec:

@@ -71,7 +71,7 @@ class Experts:
     def __init__(self, features: Features, hidden: int, loss: Loss, keyspace: KeySpace) -> None:
         T, n = features.targets, features.horizon
         self.features, self.loss = features, loss
-        self.lead = WEEK_INPUTS * T
+        self.lead = self.lead_of(T)
         R = 1 + hidden + self.lead + features.inputs
         sizes = layout(T, n, R, hidden, loss.mixing)
         self.P = identity(R)
@@ -93,6 +93,11 @@ class Experts:
         self._week_sizes = np.array([T, n], np.int64)
         self._read = compiled(read_weeks, READ_WEEKS, "the experts' kernels")
         self._mix = compiled(mix_block, MIX_BLOCK, "the experts' kernels")
+
+    @staticmethod
+    def lead_of(targets: int) -> int:
+        """How many of the network's inputs are the week's."""
+        return WEEK_INPUTS * targets
 
     def read(self, slots: Int64s, time: Floats, values: Floats, inputs: Inputs) -> tuple[NDArray[np.float32], Floats]:
         """Take in a block: the network's inputs (n, lead + features' inputs), and the usual levels, for `mix`."""

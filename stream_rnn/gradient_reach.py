@@ -39,7 +39,7 @@ class Reach:
 
     def watch(self, learner: Any) -> None:
         """Look at the first update of each block that this learner takes; to be called again for another learner."""
-        if getattr(learner, "cell", None) in CELLS:  # none of ours: its formulas are not known here
+        if getattr(learner, "cell", None) in CELLS and learner.backend != "torch":  # else its rows are not known here
             self.k2, self.horizon = learner.k2, learner.horizon
             learner.watch = self._look
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from stream_rnn.codec import Codec
 from stream_rnn.config import Config, End, Event
 from stream_rnn.engine import Engine
 from stream_rnn.errors import ConfigError
+from stream_rnn.importing import named
 from stream_rnn.model import Forecaster
 
 
@@ -94,17 +93,10 @@ def codec_of(event: Event, source: Any) -> Codec:
 
 
 def transform_of(event: Event) -> Any:
-    """The function that event.transform names; modules beside the place where the command was called are found."""
+    """The function that event.transform names; see importing.py."""
     if event.transform is None:
         return None
-    module, _, name = event.transform.partition(":")
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as e:
-        raise ConfigError(f"event.transform = {event.transform!r} cannot be found: {e}") from None
+    function = named("event.transform", event.transform)
     if not callable(function):
         raise ConfigError(f"event.transform = {event.transform!r} is no function")
     return function

@@ -5,8 +5,10 @@ section 2.8.6), with shared weights. The work is done in kernels/learn.py; here 
 
 from __future__ import annotations
 
+import logging
 import math
 import numbers
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from stream_rnn.kernels.head import LOSSES
 from stream_rnn.kernels.optim import OPTIMIZERS
 from stream_rnn.keys import KeySpace
 from stream_rnn.records import Key
+from stream_rnn.torch_cells import CellLike, cell_again, is_custom, is_ours, label, ours
 
 if TYPE_CHECKING:
     import torch
@@ -29,8 +32,10 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 Rate = float | Callable[[int], float]
 
+BACKENDS = ("auto", "fused", "torch")
 _FORMAT = "learner/1"
 _FLOAT32 = np.dtype(np.float32)
+logger = logging.getLogger("stream_rnn.learner")
 
 
 def _aligned(words: int, dtype: Any = np.float32) -> NDArray[Any]:
@@ -65,6 +70,13 @@ def _choice(name: str, value: Any, choices: Sequence[str]) -> str:
     return str(value)
 
 
+def _is_for_torch(backend: Any = "auto", device: Any = "cpu", cell: CellLike = "gru", **others: Any) -> bool:
+    """Whether a Learner with these arguments is a TorchLearner: asked for, or of a cell that we have no kernel for."""
+    if backend == "auto":
+        return bool(device != "cpu" or (is_custom(cell) and not is_ours(cell)))
+    return bool(backend == "torch")
+
+
 class Learner:
     """A recurrent network that learns online, one hidden state and one ring of recent steps a key.
 
@@ -83,6 +95,11 @@ class Learner:
     clip: largest norm of the gradient, None for no clipping. max_updates: predict on, learn no more after it.
     keyspace: share another's keys and slots (a model that keeps more than a network a key).
 
+    cell: "gru", "lstm" or "elman"; or an nn.Module (x, state) → (output, state), a class or function (inputs, hidden)
+    that makes one, or "module:Class" that names one: torch_cells.py has the protocol. torch's GRU, LSTM and tanh RNN
+    of one layer run on our kernels, from the module's weights; any other is torch's to compute. backend: "torch" has
+    torch compute ours too. device: "cuda" for a GPU, with up to `batch` events of different keys at a time.
+
     Raises ConfigError (a ValueError) for an impossible argument, UnsupportedCPU without AVX2 + FMA or Arm64.
 
     >>> learner = Learner(inputs=2, hidden=16, seed=1)
@@ -91,12 +108,20 @@ class Learner:
     ((1,), 1)
     """
 
+    def __new__(cls, *arguments: Any, **settings: Any) -> Learner:
+        """A TorchLearner where torch has to compute the cell."""
+        if cls is Learner and _is_for_torch(**settings):
+            from stream_rnn.torch_backend import TorchLearner
+
+            return object.__new__(TorchLearner)
+        return object.__new__(cls)
+
     def __init__(
         self,
         inputs: int,
         outputs: int = 1,
         *,
-        cell: str = "gru",
+        cell: CellLike = "gru",
         hidden: int = 32,
         k1: int = 8,
         k2: int = 32,
@@ -116,11 +141,12 @@ class Learner:
         zero_head: bool = False,
         max_updates: int | None = None,
         keyspace: KeySpace | None = None,
+        backend: str = "auto",
+        device: str = "cpu",
+        batch: int | None = None,
     ) -> None:
         self.inputs = _whole("inputs", inputs, 1)
         self.outputs = _whole("outputs", outputs, 1)
-        self.cell = _choice("cell", cell, tuple(CELLS))
-        self.hidden = _whole("hidden", hidden, 1)
         self.k1 = _whole("k1", k1, 1)
         self.k2 = _whole("k2", k2, 1)
         if self.k2 < self.k1:
@@ -163,41 +189,42 @@ class Learner:
         self.max_updates = None if max_updates is None else _whole("max_updates", max_updates, 0)
         self.keyspace = KeySpace() if keyspace is None else keyspace
         self.watch: Callable[..., None] | None = None  # sees each block's first event before it (gradient_reach.py)
+        self.backend = _choice("backend", backend, BACKENDS)
+        self._x_words = 1 if self.input_kind == "classes" else self.inputs
+        self._weights: dict[str, Floats] = {}  # that a module of our cells began with
+        self._take_cell(cell, _whole("hidden", hidden, 1), device, batch)
 
-        self._kernel = learn.step_many(self.cell)
         self._allocate()
         self.lr = lr
         self.clip = clip
         self._initialise()
 
+    def _take_cell(self, cell: CellLike, hidden: int, device: str, batch: int | None) -> None:
+        """One of ours, by name or as the torch module that it is, whose weights it then begins with."""
+        if is_custom(cell):
+            found = ours(cell, self.inputs, hidden, self.seed)
+            if found is None:
+                raise ConfigError(f"backend = {self.backend!r}: there is no kernel for cell = {label(cell)}; "
+                                  "backend = 'torch' takes any nn.Module")
+            cell, hidden, self._weights = found
+        if device != "cpu" or batch not in (None, 1):
+            raise ConfigError(f"device = {device!r}, batch = {batch!r}: our kernels take one event at a time, on the "
+                              "CPU; these two go with backend = 'torch'")  # fmt: skip
+        self.cell = _choice("cell", cell, tuple(CELLS))
+        self.hidden = hidden
+
     # Memory -------------------------------------------------------------------------------------------
 
-    def _allocate(self) -> None:
-        cell, H, I, O = CELLS[self.cell], at.up16(self.hidden), self.inputs, self.outputs
-        self._x_words = 1 if self.input_kind == "classes" else I
-        self._arena = at.arena_layout(cell, I, H, O)
-        row = at.row_layout(cell, self._x_words, H, self.label_width, self.k1, self.window)
-        n = self._arena["end"]
-        classes = I if self.input_kind == "classes" else 0
-        scratch = at.scratch_layout(cell, self._x_words, H, O, n, self.window, at.up16(classes))
-
+    def _table(self, row: dict[str, int]) -> None:
+        """The table of keys' rows, laid out as `row` says, and what every learner counts and takes events in."""
         template = np.zeros(row["end"], np.float32)
         template[row["y"] : row["weight"]] = np.nan
         name = next(f"learner{i or ''}" for i in range(len(self.keyspace.tables) + 1)
                     if f"learner{i or ''}" not in self.keyspace.tables)  # fmt: skip
         self._rows = self.keyspace.table(name, np.float32, row["end"], template)
         self._live = slice(row["live"], row["start"])
-
-        self._w, self._m, self._v = (_aligned(n) for _ in range(3))
-        self._scratch = _aligned(scratch["end"])
-        self._seen = self._scratch[scratch["SEEN"] : scratch["SEEN"] + classes]  # classes that have had a gradient
-        self._reals = np.zeros(at.F_QUANTILES + len(self.quantiles), np.float64)
         self._counters = np.zeros(len(at.COUNTERS), np.int64)
         self._lags = np.zeros(self.label_width, np.int64)
-        self._rates = np.zeros(1, np.float64)
-        decay = self.weight_decay or 0.0
-        self._reals[: at.F_QUANTILES] = [0, self.delta, self.momentum, *self.betas, self.eps, decay, 1, 1]
-        self._reals[at.F_QUANTILES :] = self.quantiles
 
         # one event's arguments, at addresses that never change
         self._slot = np.zeros(1, np.int64)
@@ -207,6 +234,27 @@ class Learner:
         self._held: float | None = None  # the object that _weight was last set from
         self._taken = np.zeros(1, np.float32)
         self._x_shape = (self._x_words,)
+        self._one = tuple(a.ctypes.data for a in (self._slot, self._x, self._y, self._weight, self._out))
+        self._no_label_address = self._no_label.ctypes.data
+
+    def _allocate(self) -> None:
+        self._kernel = learn.step_many(self.cell)
+        cell, H, I, O = CELLS[self.cell], at.up16(self.hidden), self.inputs, self.outputs
+        self._arena = at.arena_layout(cell, I, H, O)
+        row = at.row_layout(cell, self._x_words, H, self.label_width, self.k1, self.window)
+        n = self._arena["end"]
+        classes = I if self.input_kind == "classes" else 0
+        scratch = at.scratch_layout(cell, self._x_words, H, O, n, self.window, at.up16(classes))
+        self._table(row)
+
+        self._w, self._m, self._v = (_aligned(n) for _ in range(3))
+        self._scratch = _aligned(scratch["end"])
+        self._seen = self._scratch[scratch["SEEN"] : scratch["SEEN"] + classes]  # classes that have had a gradient
+        self._reals = np.zeros(at.F_QUANTILES + len(self.quantiles), np.float64)
+        self._rates = np.zeros(1, np.float64)
+        decay = self.weight_decay or 0.0
+        self._reals[: at.F_QUANTILES] = [0, self.delta, self.momentum, *self.betas, self.eps, decay, 1, 1]
+        self._reals[at.F_QUANTILES :] = self.quantiles
 
         here = self._scratch.ctypes.data
         context = self._context = np.zeros(at.C_WORDS, np.int64)
@@ -231,8 +279,6 @@ class Learner:
             context[word] = value
         self._bases: Any = None
         self._address = context.ctypes.data
-        self._one = tuple(a.ctypes.data for a in (self._slot, self._x, self._y, self._weight, self._out))
-        self._no_label_address = self._no_label.ctypes.data
 
     def _has_segments(self) -> bool:
         """Whether a whole segment of steps can be taken at once, to the same bits: learn._segment has the reasons."""
@@ -246,7 +292,13 @@ class Learner:
         start = {k: rng.uniform(-bound, bound, v.shape) for k, v in self.parameters.items()}
         if self.zero_head:
             start |= {k: np.zeros_like(v) for k, v in start.items() if k.startswith("head.")}
-        self.load_parameters(start)
+        self.load_parameters(start if not self._weights else self._weights | self._first_head())
+
+    def _first_head(self) -> dict[str, Floats]:
+        """The head that a cell with weights of its own begins with, whatever computes the cell."""
+        rng, bound = np.random.default_rng(self.seed), 0.0 if self.zero_head else 1.0 / math.sqrt(self.hidden)
+        shapes = {"head.weight": (self.outputs, self.hidden), "head.bias": (self.outputs,)}
+        return {name: rng.uniform(-bound, bound, shape).astype(np.float32) for name, shape in shapes.items()}
 
     def _run(self, n: int, slots: int, x: int, y: int, weights: int, out: int, hidden: int, mode: int) -> int:
         if self._rows.bases is not self._bases:
@@ -453,9 +505,13 @@ class Learner:
         hidden = np.empty((n, self.hidden), np.float32) if return_hidden else None
         if self.watch is not None and n:
             self.watch(self, int(slots[0]), x[0], y[0], float(w[0]), mode)
-        self._run(n, slots.ctypes.data, x.ctypes.data, y.ctypes.data, w.ctypes.data, out.ctypes.data,
-                  0 if hidden is None else hidden.ctypes.data, mode)  # fmt: skip
+        self._through(slots, x, y, w, out, hidden, mode)
         return out if hidden is None else (out, hidden)
+
+    def _through(self, slots: NDArray[np.int64], x: Floats, y: Floats, w: Floats, out: Floats, hidden: Floats | None,
+                 mode: int) -> None:  # fmt: skip
+        self._run(len(slots), slots.ctypes.data, x.ctypes.data, y.ctypes.data, w.ctypes.data, out.ctypes.data,
+                  0 if hidden is None else hidden.ctypes.data, mode)  # fmt: skip
 
     # Checks of input ----------------------------------------------------------------------------------
 
@@ -544,6 +600,18 @@ class Learner:
 
     def load_parameters(self, parameters: Mapping[str, ArrayLike]) -> None:
         """Set weights by name, all or some; shapes as `parameters`. The optimizer's moments stay."""
+        new = self._checked(parameters)
+        for name, block, order in self._blocks():
+            if name not in new:
+                continue
+            part = new[name]
+            if order:
+                part = part.reshape(len(order), self.hidden, -1).transpose(2, 0, 1)[:, order, :]
+            block[self._slice(name)] = part
+        learn.refresh(self.cell, self._address)
+
+    def _checked(self, parameters: Mapping[str, ArrayLike]) -> dict[str, Floats]:
+        """New weights as float32, all of a known name and its shape."""
         shapes = {name: p.shape for name, p in self.parameters.items()}
         new = {}
         for name, value in parameters.items():
@@ -554,14 +622,7 @@ class Learner:
                 raise ConfigError(f"parameter {name!r} has shape {new[name].shape}: it must be {shapes[name]}")
             if not np.isfinite(new[name]).all():
                 raise ConfigError(f"parameter {name!r} holds a number that is not finite")
-        for name, block, order in self._blocks():
-            if name not in new:
-                continue
-            part = new[name]
-            if order:
-                part = part.reshape(len(order), self.hidden, -1).transpose(2, 0, 1)[:, order, :]
-            block[self._slice(name)] = part
-        learn.refresh(self.cell, self._address)
+        return new
 
     def to_torch(self) -> torch.nn.Module:
         """A torch module with the same weights: `rnn` (nn.GRU, nn.LSTM or nn.RNN) and `head` (nn.Linear);
@@ -575,6 +636,12 @@ class Learner:
         from stream_rnn.torch_interop import parameters_of
 
         self.load_parameters(parameters_of(module, self.cell))
+
+    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write one step of the network, with the state in and out, as an ONNX model: see onnx_export.py."""
+        from stream_rnn import onnx_export
+
+        onnx_export.write(self, path)
 
     # State --------------------------------------------------------------------------------------------
 
@@ -604,11 +671,7 @@ class Learner:
 
     def load_shared(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Set all of `shared_arrays`, bit for bit."""
-        for name, mine in self.shared_arrays().items():
-            if name not in arrays or arrays[name].shape != mine.shape or arrays[name].dtype != mine.dtype:
-                found = f"{arrays[name].dtype} {arrays[name].shape}" if name in arrays else "nothing"
-                raise StateMismatch(f"state array {name!r}: {mine.dtype} {mine.shape} was wanted and {found} found; "
-                                    "it was made with other settings")
+        self._check_shared(arrays)
         for name, mine in self.shared_arrays().items():
             mine[:] = arrays[name]
         if len(self._seen):
@@ -616,6 +679,14 @@ class Learner:
             moved = (self._m[rows] != 0) | (self._v[rows] != 0)
             self._seen[:] = moved.reshape(self.inputs, -1).any(axis=1)
         learn.refresh(self.cell, self._address)
+
+    def _check_shared(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """StateMismatch if arrays are not what `shared_arrays` of such a learner gives."""
+        for name, mine in self.shared_arrays().items():
+            if name not in arrays or arrays[name].shape != mine.shape or arrays[name].dtype != mine.dtype:
+                found = f"{arrays[name].dtype} {arrays[name].shape}" if name in arrays else "nothing"
+                raise StateMismatch(f"state array {name!r}: {mine.dtype} {mine.shape} was wanted and {found} found; "
+                                    "it was made with other settings")
 
     def state_arrays(self) -> dict[str, Any]:
         """Everything, as copies: {"shared": {name: array}, "keys": {"key": list, table: (keys, words)}}.
@@ -636,9 +707,11 @@ class Learner:
         return blob.pack(_FORMAT, self.settings, self.shared_arrays(), states)
 
     @classmethod
-    def from_bytes(cls, raw: bytes, lr: Rate | None = None) -> Learner:
-        """The learner that `to_bytes` saved. lr: needed where it was a function, which cannot be saved."""
+    def from_bytes(cls, raw: bytes, lr: Rate | None = None, *, cell: CellLike | None = None) -> Learner:
+        """The learner that `to_bytes` saved. lr: needed where it was a function, cell: where it is not one of ours;
+        neither can be saved, and nothing that a state names is run."""
         settings, arrays, states = blob.unpack(raw, _FORMAT)
+        settings["cell"] = cell_again(settings["cell"], cell, "from_bytes(raw, cell=…)")
         if lr is not None:
             settings["lr"] = lr
         if settings["lr"] is None:

@@ -13,7 +13,8 @@ where there is nothing for it to find. kind="rnn" is the network alone: base + s
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ from stream_rnn.answers import Answers
 from stream_rnn.errors import ConfigError, InputError, StateMismatch
 from stream_rnn.experts import NAMES, Experts, loss_of
 from stream_rnn.features import Features, Floats, Inputs, forecasts
-from stream_rnn.fields import Block, Fields, names_of
+from stream_rnn.fields import TEXT_UNITS, Block, Fields, names_of
 from stream_rnn.intervals import Intervals, levels_of
 from stream_rnn.keys import Int64s, KeySpace
 from stream_rnn.learner import Learner
 from stream_rnn.records import BadEvent, Event, Key, Prediction
+from stream_rnn.torch_cells import CellLike, cell_again, is_custom, width_of
 
 KINDS = ("mixture", "rnn")
 CELLS = {"mixture": "lstm", "rnn": "gru"}  # unless one is named; in the mixture an LSTM's error is 1 % below a GRU's
@@ -38,6 +40,7 @@ LOSSES = {  # what they are for a network alone: the learner's loss, and its del
     "huber": ("huber", 1.0), "mae": ("huber", 0.05), "mse": ("squared", 1.0), "squared": ("squared", 1.0),
 }  # fmt: skip
 _FORMAT = "forecaster/1"
+NO_WEIGHTS = ("fields", "units", "learner.counters", "learner.torch")  # of the shared arrays
 LIVE = ("lr", "clip", "intervals", "show_experts")  # settings that may change while it runs
 
 
@@ -50,6 +53,9 @@ class Forecaster:
 
     loss: "mae", "mse" (or "squared"), or what is between them, "huber". intervals: the levels between whose bounds
     coming values are to be, up to four; a mixture's are 0.5 and 0.9. show_experts: predictions say who carries them.
+
+    cell, backend, device: as a Learner's. A cell of your own is given room for max_features unnamed features, or all
+    named ones, from the beginning: as a class or function (inputs, hidden) it is told how many inputs that makes.
 
     >>> model = Forecaster("temperature", key="room", time="at")
     >>> p = model.step({"room": "hall", "at": "2024-05-01T10:00", "temperature": 20.5})
@@ -66,7 +72,7 @@ class Forecaster:
         features: Sequence[str] | None = None,
         horizon: int = 1,
         kind: str = "mixture",
-        cell: str | None = None,
+        cell: CellLike | None = None,
         hidden: int = 32,
         k1: int = 1,
         k2: int = 16,
@@ -79,6 +85,8 @@ class Forecaster:
         ignore: Sequence[str] = (),
         intervals: Sequence[float] | None = None,
         show_experts: bool = False,
+        backend: str = "auto",
+        device: str = "cpu",
     ) -> None:
         self.targets = names_of("target", target, empty=False)
         _among("kind", kind, KINDS)
@@ -97,17 +105,30 @@ class Forecaster:
                               "knows already; leave it out")  # fmt: skip
         self.settings: dict[str, Any] = {
             "target": _plain(target), "key": _plain(key), "time": time, "features": _plain(features),
-            "horizon": horizon, "kind": kind, "cell": cell or CELLS[kind], "hidden": hidden, "k1": k1, "k2": k2,
+            "horizon": horizon, "kind": kind, "cell": "", "hidden": hidden, "k1": k1, "k2": k2,
             "lr": lr, "loss": loss, "optimizer": optimizer, "clip": clip, "seed": seed, "max_features": max_features,
             "ignore": list(names_of("ignore", ignore)),
             "intervals": list(levels_of(LEVELS[kind] if intervals is None else intervals)),
             "show_experts": _is_flag("show_experts", show_experts),
         }  # fmt: skip
+        self._cell: CellLike = cell or CELLS[kind]
+        self._network: dict[str, Any] = {"backend": backend, "device": device}
         self.horizon = horizon
         self.fields = Fields(self.targets, keys, time, named, max_features, self.settings["ignore"])
         self.keyspace = KeySpace()
         self.keyspace.adapt = self._adapt
-        self._build(growth.capacity(0, len(named or ())))
+        self._build(growth.capacity(0, self._first_units(named, max_features)))
+        self.settings["cell"] = self.learner.cell
+        if type(self.learner) is not Learner:  # for states of before there was a choice, only said where it is one
+            self.settings |= self._network | {"backend": "torch"}
+        else:
+            self.settings["hidden"] = self.learner.hidden
+
+    def _first_units(self, named: Sequence[str] | None, max_features: int) -> int:
+        """Units of features to begin with; a cell of the user's own cannot be widened, and begins with all."""
+        if is_custom(self._cell):
+            return max_features if named is None else TEXT_UNITS * len(named)
+        return len(named or ())
 
     def _build(self, units: int) -> None:
         """Make the tables and the network for so many units of features, all at their start."""
@@ -115,15 +136,16 @@ class Forecaster:
         T, keyed = len(self.targets), bool(self.fields.key)
         self.features = Features(T, self.horizon, units, self.keyspace, keyed)
         self.experts: Experts | None = None
-        (network, delta), lead = LOSSES[s["loss"]], 0
+        (network, delta), inputs = LOSSES[s["loss"]], self.features.inputs
         if s["kind"] == "mixture":
-            loss = loss_of(s["loss"])
-            self.experts = Experts(self.features, s["hidden"], loss, self.keyspace)
-            network, delta, lead = loss.network, loss.delta, self.experts.lead
+            loss, inputs = loss_of(s["loss"]), inputs + Experts.lead_of(T)
+            width = width_of(self._cell, inputs, s["hidden"], s["seed"])
+            self.experts = Experts(self.features, width, loss, self.keyspace)
+            network, delta = loss.network, loss.delta
         self.learner = Learner(
-            lead + self.features.inputs, self.features.outputs, cell=s["cell"], hidden=s["hidden"], k1=s["k1"],
+            inputs, self.features.outputs, cell=self._cell, hidden=s["hidden"], k1=s["k1"],
             k2=s["k2"], horizon=self.horizon, loss=network, delta=delta, optimizer=s["optimizer"], lr=s["lr"],
-            clip=s["clip"], seed=s["seed"], zero_head=True, keyspace=self.keyspace,
+            clip=s["clip"], seed=s["seed"], zero_head=True, keyspace=self.keyspace, **self._network,
         )  # fmt: skip
         self.intervals = Intervals(T, self.horizon, s["intervals"], self.keyspace)
         self.answers = Answers(self.targets, self.horizon, NAMES)
@@ -206,6 +228,8 @@ class Forecaster:
             self.experts.take_over(experts)
 
     def _adapt(self, state: bytes) -> bytes | None:
+        if is_custom(self.learner.cell):  # never grows
+            return None
         return growth.wider_state(state, self.keyspace, [self.learner], self.features.units,
                                   {} if self.experts is None else self.experts.tails)  # fmt: skip
 
@@ -257,7 +281,7 @@ class Forecaster:
 
     def weights(self) -> set[str]:
         """The shared arrays that are weights or an optimizer's: what may be taken from an older state of this model."""
-        return {n for n in self.shared_arrays() if n not in ("fields", "units", "learner.counters")}
+        return {n for n in self.shared_arrays() if n not in NO_WEIGHTS}
 
     def to_bytes(self) -> bytes:
         """The whole model; `from_bytes` goes on bit for bit."""
@@ -265,9 +289,10 @@ class Forecaster:
         return blob.pack(_FORMAT, self.settings, self.shared_arrays(), states)
 
     @classmethod
-    def from_bytes(cls, raw: bytes) -> Forecaster:
-        """The model that `to_bytes` saved."""
+    def from_bytes(cls, raw: bytes, *, cell: CellLike | None = None) -> Forecaster:
+        """The model that `to_bytes` saved; cell: again, where it is not one of ours (it is code, and not saved)."""
         settings, arrays, states = blob.unpack(raw, _FORMAT)
+        settings["cell"] = cell_again(settings["cell"], cell, "Forecaster.load(path, cell=…)")
         model = cls(**settings)
         model.load_shared(arrays)
         model.keyspace.load(states)
@@ -287,16 +312,27 @@ class Forecaster:
             part.unlink(missing_ok=True)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Forecaster:
-        """The model in a file that `save` wrote."""
+    def load(cls, path: str | os.PathLike[str], *, cell: CellLike | None = None) -> Forecaster:
+        """The model in a file that `save` wrote; cell: as in `from_bytes`."""
         try:
             raw = Path(path).read_bytes()
         except OSError as error:
             raise InputError(f"{os.fspath(path)} cannot be read: {error.strerror}") from None
-        return cls.from_bytes(raw)
+        return cls.from_bytes(raw, cell=cell)
+
+    @property
+    def again(self) -> Callable[[bytes | None], Forecaster]:
+        """What makes another model like this one: from what `to_bytes` gave, or (None) with nothing learnt."""
+        return partial(_again, dict(self.settings), self._cell)
 
     def __repr__(self) -> str:
         return f"Forecaster({', '.join(self.targets)}; {len(self.keyspace)} keys, {self.learner!r})"
+
+
+def _again(settings: dict[str, Any], cell: CellLike, raw: bytes | None) -> Forecaster:
+    if raw is not None:
+        return Forecaster.from_bytes(raw, cell=cell)
+    return Forecaster(**settings | {"cell": cell})
 
 
 def _under(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

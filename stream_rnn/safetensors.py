@@ -46,10 +46,14 @@ def pack(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> byt
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
     """Write the file, whole or not at all."""
-    target = Path(path)
+    write_whole(Path(path), pack(arrays, metadata))
+
+
+def write_whole(target: Path, raw: bytes) -> None:
+    """A file with these bytes, or the one that was there."""
     part = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        part.write_bytes(pack(arrays, metadata))
+        part.write_bytes(raw)
         part.replace(target)
     except OSError as e:
         raise InputError(f"{target} cannot be written: {e.strerror}") from None

@@ -14,13 +14,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from stream_rnn import config, job, safetensors
+from stream_rnn import config, job, onnx_export, safetensors
 from stream_rnn.blob import unpack_key
 from stream_rnn.errors import ConfigError, InputError, StateError, StateMismatch
-from stream_rnn.model import Forecaster
+from stream_rnn.model import NO_WEIGHTS, Forecaster
 from stream_rnn.records import Key
 from stream_rnn.shard import ENGINE_ARRAYS
 from stream_rnn.store import Snapshot, Store
+from stream_rnn.torch_cells import cell_again
 from stream_rnn.units import age
 
 OK = 0
@@ -69,7 +70,7 @@ def inspect(args: argparse.Namespace) -> int:
         snapshot = store.newest()
         if snapshot is None:
             raise StateError(f"{store.path} holds no checkpoint that verifies")
-        found = _key_of(store, snapshot, args.key) if args.key is not None else _whole(store, snapshot)
+        found = _key_of(store, snapshot, args) if args.key is not None else _whole(store, snapshot)
         if found is not None:
             indent = None if args.json else 2
             print(json.dumps({"shard": name, **found}, default=str, indent=indent, ensure_ascii=False))
@@ -90,10 +91,10 @@ def _whole(store: Store, snapshot: Snapshot) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _key_of(store: Store, snapshot: Snapshot, text: str) -> dict[str, Any] | None:
+def _key_of(store: Store, snapshot: Snapshot, args: argparse.Namespace) -> dict[str, Any] | None:
     """One key's state, by its text; None if it is not here."""
-    model = _model(snapshot)
-    for key in _keys(text):
+    model = _model(snapshot, args)
+    for key in _keys(args.key):
         state = store.recall(key)
         if state is not None:
             model.keyspace.put(key, state)
@@ -142,8 +143,7 @@ def _roll_back(store: Store, to: int) -> None:
     if now is None:
         raise StateError(f"{store.path} holds no checkpoint that verifies: there is no position to roll back at")
     past = store.past(to)
-    wanted = _model(now).weights()
-    for name in sorted(wanted):
+    for name in sorted(now.arrays.keys() - {*ENGINE_ARRAYS, *NO_WEIGHTS}):
         then, today = past.arrays.get(name), now.arrays.get(name)
         if then is None or today is None or then.shape != today.shape:
             shapes = [None if a is None else list(a.shape) for a in (then, today)]
@@ -181,27 +181,38 @@ def export(args: argparse.Namespace) -> int:
         snapshot = store.newest() if args.generation is None else store.past(args.generation)
         if snapshot is None:
             raise StateError(f"{store.path} holds no checkpoint that verifies")
-        target = Path(args.safetensors)
+        target = Path(args.safetensors or args.onnx)
         if len(stores) > 1:
             target = target.with_name(f"{target.stem}-{name}{target.suffix}")
-        parameters = _model(snapshot).learner.parameters
-        about = {"format": "pt", "settings": json.dumps(snapshot.settings), "generation": str(snapshot.generation)}
-        safetensors.write(target, parameters, about)
-        print(f"written: {target} ({sum(p.size for p in parameters.values()):,} numbers)")
+        learner = _model(snapshot, args).learner
+        about = {"settings": json.dumps(snapshot.settings), "generation": str(snapshot.generation)}
+        if args.onnx:
+            onnx_export.write(learner, target, about)
+        else:
+            safetensors.write(target, learner.parameters, {"format": "pt"} | about)
+        print(f"written: {target} ({sum(p.size for p in learner.parameters.values()):,} numbers)")
     return OK
 
 
-def _model(snapshot: Snapshot) -> Forecaster:
+def _model(snapshot: Snapshot, args: argparse.Namespace) -> Forecaster:
     """The snapshot's model, without its keys."""
-    model = Forecaster(**snapshot.settings)
+    given = args.cell
+    if given is None and _is_config(args.state):
+        given = config.load(args.state).model.cell
+    cell = cell_again(snapshot.settings["cell"], given, f"--cell {snapshot.settings['cell']}")
+    model = Forecaster(**snapshot.settings | {"cell": cell})
     model.load_shared({n: a for n, a in snapshot.arrays.items() if n not in ENGINE_ARRAYS})
     return model
+
+
+def _is_config(given: str) -> bool:
+    return Path(given).suffix == ".toml" and Path(given).is_file()
 
 
 def _stores(given: str) -> list[tuple[str, Store]]:
     """The shards' stores of a state folder, a database, or a config's state, to look at only."""
     path = Path(given)
-    if path.suffix == ".toml" and path.is_file():
+    if _is_config(given):
         path = Path(config.load(path).state.path)
     if not path.exists():
         raise InputError(f"{path}: there is no such state")
