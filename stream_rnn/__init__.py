@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from stream_rnn.model import Forecaster as Forecaster
     from stream_rnn.records import BadEvent as BadEvent
     from stream_rnn.records import Prediction as Prediction
+    from stream_rnn.textmodel import TextModel as TextModel
 
 _HOMES = {
     "Engine": "engine", "Learner": "learner", "Forecaster": "model", "Prediction": "records", "BadEvent": "records",
+    "TextModel": "textmodel",
 }  # fmt: skip
 
-__all__ = ["BadEvent", "Engine", "Forecaster", "Learner", "Prediction"]
+__all__ = ["BadEvent", "Engine", "Forecaster", "Learner", "Prediction", "TextModel"]
 
 
 def __getattr__(name: str) -> Any:

@@ -153,6 +153,15 @@ def _eval(commands: Any) -> None:
         "--max-updates", type=positive_int, metavar="N", help="text: learn N times, then guess on without learning"
     )
     out = command.add_argument_group("what to show")
+    out.add_argument(
+        "--metric", action="append", metavar="NAME", help="a metric of river's besides, such as R2 (repeatable)"
+    )
+    out.add_argument(
+        "--baseline",
+        action="append",
+        metavar="river:MODEL",
+        help="a model of river's beside ours, such as river:linear_model.LinearRegression (repeatable)",
+    )
     out.add_argument("--json", action="store_true", help="one JSON object on standard output instead of the table")
     out.add_argument("--out", metavar="FILE", help="every forecast: .csv, .jsonl or .parquet")
     out.add_argument("--plot", metavar="PNG", help="picture: forecast against actual, error against naive over time")

@@ -21,6 +21,7 @@ from stream_rnn.fields import moment
 from stream_rnn.hints import nearest
 from stream_rnn.model import Forecaster
 from stream_rnn.records import BadEvent, Record
+from stream_rnn.rivals import Rivals
 
 TIME_NAMES = ("timestamp", "datetime", "time", "date", "ts")
 _PEEK = 1000  # events looked at before a model is made
@@ -44,6 +45,7 @@ class Ready(NamedTuple):
     plot: Path | None
     report: Path | None
     remarks: list[str]  # to be told once the run goes well
+    rivals: Rivals | None = None  # what else is to be scored
 
 
 def prepare(args: argparse.Namespace) -> Ready:
@@ -88,6 +90,7 @@ def prepare(args: argparse.Namespace) -> Ready:
         time = find_time(events, {*event.target, *event.key})
         if time is not None:
             remarks.append(f"time is taken from the column {time!r} (--time names another)")
+    rivals = rivals_of(args, event, time)
     forecaster = Forecaster(
         _one_or_all(event.target),
         key=_one_or_all(event.key),
@@ -97,7 +100,20 @@ def prepare(args: argparse.Namespace) -> Ready:
         ignore=[name for name in (event.id, event.label) if name is not None],
         **model,
     )
-    return Ready(stream, forecaster, out, plot_path, report_path, remarks)
+    return Ready(stream, forecaster, out, plot_path, report_path, remarks, rivals)
+
+
+def rivals_of(args: argparse.Namespace, event: Event, time: str | None) -> Rivals | None:
+    """What --metric and --baseline ask for; None where they don't."""
+    if not args.metric and not args.baseline:
+        return None
+    from stream_rnn import rivals
+
+    metrics = {name: rivals.metric_maker(name) for name in args.metric or ()}
+    left_out = {*event.key, time or "", event.id or "", event.label or "", "@timestamp", "@key"}
+    specs = [rivals.Spec(text) for text in dict.fromkeys(args.baseline or ())]
+    found = [rivals.Rival(spec, event.target, event.horizon, left_out, event.features) for spec in specs]
+    return rivals.Rivals(found, metrics, len(event.target))
 
 
 def task_of(args: argparse.Namespace) -> str:

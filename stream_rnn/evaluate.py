@@ -76,10 +76,10 @@ def evaluate(ready: Ready, name: str, limit: int | None = None, quiet: bool = Fa
     with Progress(name, quiet=quiet) as progress, _rare_collections():
         try:
             for records in blocks(ready.stream, limit, tally.look):
-                good, bad = step(ready, records)
+                good, bad, events = step(ready, records)
                 remarks.skipped(tally.events, bad)
                 tally.events += len(records)
-                tally.take(good)
+                tally.take(good, events)
                 remarks.tell(progress, tally.scores.labels > 0)
                 progress.advance(len(records), _fraction(ready.stream, records, tally.events, limit))
         except KeyboardInterrupt:
@@ -103,6 +103,7 @@ class Tally:
     def __init__(self, ready: Ready) -> None:
         self.model = ready.model
         targets, horizon = self.model.targets, self.model.horizon
+        self.rivals = ready.rivals
         self.pairs, self.scores = Pairs(len(targets), horizon), Scores(len(targets), horizon)
         levels, experts = self.model.intervals.levels, self.model.answers.experts if self.model.experts else ()
         self.coverage = Coverage(len(targets), levels)
@@ -117,14 +118,16 @@ class Tally:
         self.events = self.predicted = self._blocks = 0
         self.span = (math.nan, math.nan)
 
-    def take(self, predictions: list[Prediction]) -> None:
-        """Score a block."""
+    def take(self, predictions: list[Prediction], events: list[dict[str, Any]]) -> None:
+        """Score a block; the events are those of the predictions."""
         if not predictions:
             return
         keys, moments, actual, predicted, forecast = columns_of(predictions, self.model.targets, self.model.horizon)
         slots = self.pairs.slots_of(keys)
         said, last = self.pairs.pair(slots, actual, predicted, forecast)
         self.scores.add(slots, actual, said, last)
+        if self.rivals is not None:
+            self.rivals.take(events, slots.tolist(), actual, said, last)
         bounds = bounds_of(predictions, self.model.targets, self.coverage.levels)
         self.coverage.add(slots, actual, bounds)
         if self.ahead.steps:
@@ -169,6 +172,7 @@ class Tally:
             ahead=self.ahead,
             experts=shares_at_the_end(self.model),
             reach=self.reach,
+            rivals=self.rivals,
         )
 
 
@@ -219,17 +223,21 @@ def blocks(stream: Input, limit: int | None, most: Callable[[], int]) -> Iterato
         records = records[size:]
 
 
-def step(ready: Ready, records: list[Record]) -> tuple[list[Prediction], list[tuple[int, str]]]:
-    """Predictions of the good events of a block, and (row, reason) of the others."""
+def step(
+    ready: Ready, records: list[Record]
+) -> tuple[list[Prediction], list[tuple[int, str]], list[dict[str, Any]]]:
+    """Predictions of the good events of a block, (row, reason) of the others, and the good events."""
     decoded = ready.stream.codec.decode(records)
     events = decoded if BadEvent not in set(map(type, decoded)) else [e for e in decoded if e.__class__ is not BadEvent]
-    outcome = ready.model.step_many(cast("list[dict[str, Any]]", events))
+    usable = cast("list[dict[str, Any]]", events)
+    outcome = ready.model.step_many(usable)
     if len(outcome) == len(records) and BadEvent not in set(map(type, outcome)):
-        return cast("list[Prediction]", outcome), []
+        return cast("list[Prediction]", outcome), [], usable
+    kept = [event for event, p in zip(usable, outcome, strict=True) if isinstance(p, Prediction)]
     told = iter(outcome)
     merged = [e if isinstance(e, BadEvent) else next(told) for e in decoded]
     good = [p for p in merged if isinstance(p, Prediction)]
-    return good, [(i, p.reason) for i, p in enumerate(merged) if isinstance(p, BadEvent)]
+    return good, [(i, p.reason) for i, p in enumerate(merged) if isinstance(p, BadEvent)], kept
 
 
 def columns_of(

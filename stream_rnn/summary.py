@@ -13,6 +13,7 @@ from stream_rnn.coverage import Ahead, Coverage
 from stream_rnn.gradient_reach import Reach
 from stream_rnn.metrics import Scores
 from stream_rnn.records import Key
+from stream_rnn.rivals import Rivals
 from stream_rnn.ticks import clock
 
 
@@ -36,6 +37,7 @@ class Run(NamedTuple):
     coverage: Coverage
     ahead: Ahead  # its coverage further ahead
     experts: Mapping[str, NDArray[np.float64]]  # who carries the forecasts in the end: name → share (targets,)
+    rivals: Rivals | None = None  # baselines and metrics besides, where they were asked for
     reach: Reach | None = None  # how far back the gradient reaches, where a report asks for it
 
 
@@ -49,6 +51,7 @@ def result(run: Run) -> dict[str, Any]:
     out |= run.scores.summary()
     out["score"] = run.scores.score()
     out |= _more(run, None)
+    _add_rivals(run, None, out)
     out |= {
         "keys": run.keys,
         "seconds": round(run.seconds, 3),
@@ -60,6 +63,8 @@ def result(run: Run) -> dict[str, Any]:
             name: {**run.scores.summary(j), "score": run.scores.score(j), **_more(run, j), **_ahead(run, j)}
             for j, name in enumerate(run.targets)
         }
+        for j, name in enumerate(run.targets):
+            _add_rivals(run, j, out["targets"][name])
     out |= _ahead(run, None)
     if run.reach is not None:
         out["gradient_reach"] = run.reach.result()
@@ -80,6 +85,16 @@ def _more(run: Run, target: int | None) -> dict[str, Any]:
             for name, share in run.experts.items()
         }
     return out
+
+
+def _add_rivals(run: Run, target: int | None, out: dict[str, Any]) -> None:
+    """Put what --baseline and --metric asked for into the object with the other scores."""
+    if run.rivals is None:
+        return
+    if run.rivals.metrics:
+        out["metrics"] = run.rivals.values("ours", target)
+    for name, told in run.rivals.told(target).items():
+        out["baselines"][name] = out["baselines"].get(name, {}) | told
 
 
 def _ahead(run: Run, target: int | None) -> dict[str, Any]:
@@ -108,10 +123,26 @@ def table(run: Run) -> list[str]:
         out.append(f"error / last value's, geometric mean of {score['series']:,} series: {ratios}")
         out[-1] += f" (MAE better in {score['better']:,})"
     out += carried(run)
+    if run.rivals is not None:
+        out += _beside(run, run.rivals)
     if run.reach is not None:
         out.append(f"gradient: {run.reach.said()}")
     rate = f"{run.events / run.seconds:,.0f} events/s, " if run.seconds > 0 else ""
     return [*out, f"{run.seconds:.1f} s, {rate}{run.updates:,} updates, {run.skipped:,} skipped"]
+
+
+def _beside(run: Run, rivals: Rivals) -> list[str]:
+    """A table a target: ours, the last value and the baselines, on the pairs for which all have something to say."""
+    lines = []
+    for j, target in enumerate(run.targets):
+        rows = [[target if len(run.targets) > 1 else "on the same pairs", "MAE", "RMSE", *rivals.metrics]]
+        for name in ("ours", "persistence", *(r.name for r in rivals.rivals)):
+            shown = {"ours": "stream-rnn", "persistence": "last value"}.get(name, name)
+            values = [*rivals.errors(name, j).values(), *rivals.values(name, j).values()]
+            rows.append([shown, *map(short, values)])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines += ["", *("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows)]
+    return [*lines, ""]
 
 
 def carried(run: Run) -> list[str]:
