@@ -91,6 +91,11 @@ def _quality(name: str) -> Callable[[Look], Values]:
     return lambda look: look.status["quality"][name]
 
 
+def _network(look: Look) -> Values:
+    network = look.shard.meter.network
+    return {"predict": network.predict_s, "update": network.update_s}
+
+
 def _shared(name: str) -> Callable[[Look], Values]:
     return lambda look: (look.status["shared"] or {}).get(name)
 
@@ -139,6 +144,8 @@ METRICS = (
            lambda s: s.shard.meter.event_s),
     Metric("stage_seconds", "counter", "time of the shard's loop, by stage: wait, read, decode, learn (forecast and "
            "update), encode, send, commit, checkpoint", lambda s: s.shard.meter.seconds, ("stage",)),
+    Metric("network_seconds", "counter", "time in the network, by part: predict (the live forward pass, measured alone "
+           "now and then), update", _network, ("part",)),
     Metric("commit_duration_seconds", "histogram", "one commit of outputs (a transaction, or an fsync)",
            lambda s: s.shard.meter.commits),
     Metric("checkpoint_duration_seconds", "histogram", "writing one checkpoint, beside the loop",

@@ -10,6 +10,7 @@ import math
 import numbers
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from stream_rnn.kernels.head import LOSSES
 from stream_rnn.kernels.optim import OPTIMIZERS
 from stream_rnn.keys import KeySpace
 from stream_rnn.records import Key
+from stream_rnn.stopwatch import Stopwatch
 from stream_rnn.torch_cells import CellLike, cell_again, is_custom, is_ours, label, ours
 
 if TYPE_CHECKING:
@@ -188,6 +190,7 @@ class Learner:
         self.zero_head = zero_head
         self.max_updates = None if max_updates is None else _whole("max_updates", max_updates, 0)
         self.keyspace = KeySpace() if keyspace is None else keyspace
+        self.stopwatch: Stopwatch | None = None
         self.watch: Callable[..., None] | None = None  # sees each block's first event before it (gradient_reach.py)
         self.backend = _choice("backend", backend, BACKENDS)
         self._x_words = 1 if self.input_kind == "classes" else self.inputs
@@ -306,6 +309,9 @@ class Learner:
             self._context[at.C_BASES] = self._bases.ctypes.data
         if self._rates_run_out:
             self._extend_rates(n)
+        if self.stopwatch is not None and mode in (at.STEP, at.ADVANCE):
+            kernel = partial(self._kernel, self._address, n, slots, x, y, weights, out, hidden)
+            return self.stopwatch.run(kernel, n, mode, at.PREDICT)
         return self._kernel(self._address, n, slots, x, y, weights, out, hidden, mode)  # type: ignore[no-any-return]
 
     # Settings that may change while learning ----------------------------------------------------------

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from stream_rnn.records import Prediction, Record
+from stream_rnn.stopwatch import Stopwatch
 from stream_rnn.tally import Tally
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Meter:
         self.opened = 0
         self.learner: dict[str, int] = {}  # the model's own counters
         self.seconds = dict.fromkeys(STAGES, 0.0)
+        self.network = Stopwatch()
         self.commits = Durations()
         self.checkpoints = Durations()
         self.caught_up = False  # the last read found nothing

@@ -142,11 +142,13 @@ class Forecaster:
             width = width_of(self._cell, inputs, s["hidden"], s["seed"])
             self.experts = Experts(self.features, width, loss, self.keyspace)
             network, delta = loss.network, loss.delta
+        before: Learner | None = getattr(self, "learner", None)
         self.learner = Learner(
             inputs, self.features.outputs, cell=self._cell, hidden=s["hidden"], k1=s["k1"],
             k2=s["k2"], horizon=self.horizon, loss=network, delta=delta, optimizer=s["optimizer"], lr=s["lr"],
             clip=s["clip"], seed=s["seed"], zero_head=True, keyspace=self.keyspace, **self._network,
         )  # fmt: skip
+        self.learner.stopwatch = None if before is None else before.stopwatch
         self.intervals = Intervals(T, self.horizon, s["intervals"], self.keyspace)
         self.answers = Answers(self.targets, self.horizon, NAMES)
 

@@ -565,6 +565,8 @@ class Shard:
         phases.enter("restore")
         snapshot, (position, notes) = begin.snapshot, (begin.place.position, begin.place.notes)
         self.model = model = self._make_model(snapshot is None)
+        if hasattr(model, "learner"):
+            model.learner.stopwatch = self.meter.network
         wanted = {f"model.{n}": model.settings[n] for n in LIVE if n in model.settings}
         wanted["limits.idle_key_ttl"] = self.policy.idle_key_ttl
         self._spill = Spill(model.keyspace, self._store, self.policy.memory)

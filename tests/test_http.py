@@ -113,6 +113,8 @@ def test_metrics_agree_with_what_was_run(tmp_path):
     assert value["learning_rate"] == 0.01
     assert value["lag_seconds"] == 0
     stages = found["stream_rnn_stage_seconds_total"]
+    network = found["stream_rnn_network_seconds_total"]
+    assert 0 < network["predict",] < network["predict",] + network["update",] < stages["learn",]
     assert all(stages[s,] > 0 for s in ("read", "decode", "learn", "encode", "send", "commit", "checkpoint", "wait"))
 
 

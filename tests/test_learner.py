@@ -19,6 +19,7 @@ import numpy.testing as npt
 import pytest
 import torch
 
+from stream_rnn import stopwatch
 from stream_rnn.errors import ConfigError, StateError, StateMismatch
 from stream_rnn.keys import KeySpace
 from stream_rnn.learner import Learner
@@ -99,6 +100,21 @@ def test_advance_many_is_label_and_advance_at_any_split(cell: str) -> None:
         ]
         npt.assert_array_equal(np.concatenate(blocks), outs)
         assert split.to_bytes() == one.to_bytes()
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm", "elman"])
+def test_a_stopwatch_changes_nothing_and_its_parts_are_the_whole(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopwatch, "_EACH", 2)
+    X, Y, keys = stream(120)
+    plain, timed = made(cell), made(cell)
+    timed.stopwatch = watch = stopwatch.Stopwatch()
+    for cut in np.split(np.arange(120), 6):
+        block = [keys[i] for i in cut]
+        for ours, theirs in zip(*(learner.advance_many(X[cut], Y[cut], block, return_hidden=True)
+                                  for learner in (timed, plain)), strict=True):  # fmt: skip
+            npt.assert_array_equal(ours, theirs)
+    assert_same(arrays(timed), arrays(plain))
+    assert watch.predict_s > 0 <= watch.update_s
 
 
 def test_advance_many_refuses_an_event_whole_at_any_split() -> None:
