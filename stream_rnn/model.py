@@ -111,7 +111,7 @@ class Forecaster:
             "intervals": list(levels_of(LEVELS[kind] if intervals is None else intervals)),
             "show_experts": _is_flag("show_experts", show_experts),
         }  # fmt: skip
-        self._cell: CellLike = cell or CELLS[kind]
+        self._cell: CellLike = CELLS[kind] if cell is None else cell
         self._network: dict[str, Any] = {"backend": backend, "device": device}
         self.horizon = horizon
         self.fields = Fields(self.targets, keys, time, named, max_features, self.settings["ignore"])

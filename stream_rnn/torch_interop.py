@@ -57,10 +57,11 @@ def network_of(learner: TorchLearner) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.cell, self.head = copy.deepcopy(learner._module.module).cpu(), copy.deepcopy(learner._head).cpu()
+            self._steps = cell_of(self.cell, learner.inputs, learner.cell, learner.input_kind == "classes")
 
         def forward(self, x: Any, state: Any = None) -> tuple[Any, Any]:
             """x (steps, …) → ŷ (steps, outputs), state; None: the start of a series."""
-            cell = cell_of(self.cell, learner.inputs, learner.cell, learner.input_kind == "classes")
+            cell = self._steps
             parts = cell.zeros(1) if state is None else cell.parts(state)
             found = []
             for one in x.split(1):
@@ -70,7 +71,7 @@ def network_of(learner: TorchLearner) -> Any:
 
         def one_step(self) -> torch.nn.Module:
             """forward(x (batch, …), *state's tensors) → (ŷ, *new ones)."""
-            head, cell = self.head, cell_of(self.cell, learner.inputs, learner.cell, learner.input_kind == "classes")
+            head, cell = self.head, self._steps
 
             class Step(torch.nn.Module):
                 def __init__(self) -> None:

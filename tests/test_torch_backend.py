@@ -67,7 +67,7 @@ def oracle_of_gated(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("loss", ["squared", "huber", "quantile", "cross_entropy"])
 def test_a_cell_of_the_users_own_learns_what_the_oracle_learns(loss: str) -> None:
     @seed(7)
-    @settings(max_examples=3, database=None, deadline=None, suppress_health_check=list(HealthCheck),
+    @settings(max_examples=2, database=None, deadline=None, suppress_health_check=list(HealthCheck),
               phases=[Phase.generate])  # fmt: skip
     @given(some=learners(loss), stream=streams())
     def check(some: dict[str, Any], stream: Stream) -> None:
@@ -102,7 +102,7 @@ def test_a_mistake_would_be_seen(wrong: str) -> None:
     learner = InItsNames(Learner(cell=cells.Gated, **some))
     start = learner.parameters
     right, other = (oracle.Oracle(start, cell="gated", **some, wrong=w) for w in ("", wrong))
-    for name, arguments, named in calls(events, some)[:120]:
+    for name, arguments, named in calls(events, some)[:80]:
         for model in (learner, right, other):
             getattr(model, name)(*arguments, **named)
     assert error(learner, right, start, some) <= SGD_TOLERANCE

@@ -24,13 +24,12 @@ TESTS = Path(__file__).parents[1]
 
 
 class Nursery:
-    """The server, seen from a test."""
+    """The server, seen from a test. `also`: further modules that it is to import."""
 
-    def __init__(self) -> None:
+    def __init__(self, *also: str) -> None:
         environ = os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"}
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "recovery.nursery"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
-        )
+        command = [sys.executable, "-m", "recovery.nursery", *also]
+        self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ)
 
     def start(
         self, arguments: Sequence[str], folder: Path, environ: Mapping[str, str], *, stdin: Path | None = None,
@@ -100,6 +99,8 @@ def _warm_up() -> None:
     for name in ("cli", "commands", "job_commands", "connectors.file", "connectors.follow", "connectors.stdio",
                  "connectors.kafka", "connectors._kafka_python", "connectors._confluent"):  # fmt: skip
         importlib.import_module(f"stream_rnn.{name}")
+    for name in sys.argv[1:]:
+        importlib.import_module(name)
     for kind in ("rnn", "mixture"):
         model = Forecaster("v", key="id", time="at", kind=kind)
         model.step_many([{"id": "a", "at": i, "v": 0.1 * i, "w": 1.0} for i in range(40)])

@@ -21,6 +21,8 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "csv": {"records": 3000, "bad": 0.0, "source": "csv"},
     "idle": {"records": 4000, "keys": 400, "churn": 2, "tamper": [["sweep_every", 300]], "settings": {
         "limits.memory": "1MiB", "limits.idle_key_ttl": "500s"}},
+    "torch": {"records": 300, "settings": {"model.cell": "cells:Gated", "model.backend": "torch", "model.hidden": 4,
+                                           "model.max_features": 4}},
     "mixture": {"records": 1500, "keys": 80, "settings": {
         "model.kind": "mixture", "model.k1": 1, "event.horizon": 2, "limits.memory": "1MiB",
         "limits.idle_key_ttl": "60s"}},
@@ -47,13 +49,13 @@ class Whole:
     """What each scenario leaves if nothing disturbs it; run once."""
 
     def __init__(self, folder: Path, nursery: Nursery) -> None:
-        self._folder, self._nursery = folder, nursery
+        self.folder, self._nursery = folder, nursery
         self._found: dict[str, Outcome] = {}
 
     def __call__(self, name: str) -> Outcome:
         """Of that scenario."""
         if name not in self._found:
-            whole = job(name, self._folder / name, self._nursery)
+            whole = job(name, self.folder / name, self._nursery)
             whole.finish()
             self._found[name] = whole.outcome()
         return self._found[name]
