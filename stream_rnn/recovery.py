@@ -66,7 +66,7 @@ def choose(
     if snapshot is not None:  # learnt from other logs so far
         if known is None and outputs.furthest is not None and not new_outputs:
             if store.new:  # the snapshot is what training left, and what came after it is gone
-                return _without_state(store, log, outputs, snapshot, known, start, on_missing)
+                return _without_state(store, log, outputs, snapshot, known, start, on_missing, remark)
             raise RecoveryError(
                 f"{store.path} has never read {log.id}, and an output already ends at {_ends(outputs)}: it was written "
                 "from another source. Give this source an output of its own, or move the old one away"
@@ -74,7 +74,7 @@ def choose(
         return Begin(snapshot, known or _first(log, start), known is None, remark)
     lost = store.damaged is not None or (store.new and outputs.furthest is not None)
     if lost and not taken:
-        return _without_state(store, log, outputs, None, known, start, on_missing)
+        return _without_state(store, log, outputs, None, known, start, on_missing, remark)
     return Begin(None, known or _first(log, start), known is None, remark)
 
 
@@ -160,10 +160,13 @@ def _first(log: Log, start: str) -> Place:
 
 
 def _without_state(
-    store: Store, log: Log, outputs: Outputs, trained: Snapshot | None, known: Place | None, start: str, on_missing: str
-) -> Begin:
+    store: Store, log: Log, outputs: Outputs, trained: Snapshot | None, known: Place | None, start: str,
+    on_missing: str, remark: str,
+) -> Begin:  # fmt: skip
     """There was a state and it is gone or damaged beyond use; `trained` is what it had begun with, if it is known."""
     why = store.damaged or f"{store.path} is new, and an output already ends at {_ends(outputs)}"
+    if remark:
+        why = f"{remark}; {why}"
     if on_missing == "fail":
         raise RecoveryError(
             f"{why}. Put the state back; or let state.on_missing be \"replay\" (learn again from the start, "
