@@ -63,6 +63,8 @@ class Log(Protocol):
     def wait(self, timeout_s: float) -> None:
         """Come back when a `read` may give something, or after `timeout_s`."""
 
+    # Optional: `recognise(notes)` raises if the notes are of another log of this name; `shared_state()`: SharedState.
+
     def acknowledge(self, position: Position) -> None:
         """Nothing before `position` will be asked for again."""
 

@@ -468,7 +468,7 @@ class ConfluentProducer:
         except GivenUp as e:
             raise OutcomeUnknown(str(e)) from None
         except KafkaException as e:
-            self._judge(_error(e), place.topic if place else "", max(1.0, until - time.monotonic()))
+            self._judge(_error(e), place.topic if place else "the topic", max(1.0, until - time.monotonic()))
         self._open = False
 
     def abort(self, timeout_s: float) -> None:

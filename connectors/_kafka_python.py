@@ -143,6 +143,10 @@ class KafkaPythonLookup:
                     until = time.monotonic() + self._timeout_s
                 elif time.monotonic() > until:
                     raise Unavailable(f"Kafka at {self._settings.servers}: {topic}/{partition} gives nothing more")
+        except client_errors.AuthorizationError as e:
+            raise SourceError(f"Kafka refuses us {topic}: {_text(e)}; let this user read it") from None
+        except client_errors.KafkaError as e:
+            raise Unavailable(f"Kafka at {self._settings.servers}: {topic}/{partition}: {_text(e)}") from None
         finally:
             consumer.close()
 
@@ -420,7 +424,7 @@ class KafkaPythonProducer:
         except GivenUp as e:
             raise OutcomeUnknown(str(e)) from None
         except Exception as e:
-            self._judge(e, place.topic if place else "")
+            self._judge(e, place.topic if place else "the topic")
         self._open = False
         self._sent.clear()
 

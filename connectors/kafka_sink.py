@@ -47,20 +47,32 @@ class KafkaSink:
     def open(self, shard: str) -> KafkaOutput:
         """A shard's output; the first one of a shard fences whoever wrote it before."""
         partition = int(shard or 0)
-        found = self.job.lookup.topic(self.topic)
-        if found is None:
-            raise SinkError(
-                f"Kafka at {self.job.settings.servers} shows us no topic {self.topic}; make it, or let this user "
-                f"describe it: kafka-topics.sh --create --topic {self.topic} --partitions {partition + 1}"
-            )
-        if partition >= found.partitions:
-            raise SinkError(
-                f"topic {self.topic} has {found.partitions} partitions, and an output of partition {partition} goes to "
-                f"the same one: kafka-topics.sh --alter --topic {self.topic} --partitions {partition + 1} or more"
-            )
+        self._check(partition + 1)
         transaction = self.job.transaction(shard)
         transaction.join(self.topic, partition)
         return KafkaOutput(self, transaction, partition)
+
+    def check(self) -> None:
+        """SinkError if the topic cannot take all that the source may give; nothing is opened."""
+        if self.job.reader is not None:
+            self.job.reader.look()
+        self._check(max(1, self.job.reader.partitions if self.job.reader else 1))
+
+    def _check(self, partitions: int) -> None:
+        """SinkError if the topic is not there, or has fewer partitions than that."""
+        found = self.job.lookup.topic(self.topic)
+        reader = self.job.reader
+        wanted = max(partitions, reader.partitions) if reader is not None else partitions
+        if found is None:
+            raise SinkError(
+                f"Kafka at {self.job.settings.servers} shows us no topic {self.topic}; make it, or let this user "
+                f"describe it: kafka-topics.sh --create --topic {self.topic} --partitions {wanted}"
+            )
+        if partitions > found.partitions:
+            raise SinkError(
+                f"topic {self.topic} has {found.partitions} partitions, and an output of partition {partitions - 1} "
+                f"goes to the same one: kafka-topics.sh --alter --topic {self.topic} --partitions {wanted}"
+            )
 
     @property
     def largest(self) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from stream_rnn.connectors import Owner, SharedState
-from stream_rnn.connectors.kafka_client import FencedMember, Member, OutOfRange
+from stream_rnn.connectors.kafka_client import FencedMember, Member, OutOfRange, Topic
 from stream_rnn.errors import SinkFenced, SourceError, SourceGap, StreamRnnError
 from stream_rnn.records import Position, Record
 
@@ -27,6 +27,8 @@ _POLL_S = 0.05  # the longest that a seek waits
 _CALM_POLL_S = 0.5  # where all logs flow
 _POLL_RECORDS = 2000
 _BUFFER_BYTES = 32 << 20  # read ahead of one log; fetching goes on below half of it
+_WATCH_S = 2.0  # between two looks whether the topic is still there
+_MISSED = 3  # looks after which it is gone
 _RECORD_BYTES = 200  # what a record takes besides its own bytes
 
 
@@ -63,13 +65,18 @@ class KafkaLog:
     def seek(self, position: Position, notes: bytes = b"") -> None:
         """Read on from an offset, if the topic is the one that was read and still has it."""
         (offset,) = position
-        self.source.check_topic(notes.decode())
+        self.recognise(notes)
         self._check(offset)
         with self._changed:
             self._blocks.clear()
             self._bytes = 0
             self._target = self._fetched = self._read = offset
             self._failure = None
+
+    def recognise(self, notes: bytes) -> None:
+        """Raise if they are of another topic of this name."""
+        self.source.look(again=True)
+        self.source.check_topic(notes.decode())
 
     def notes(self, position: Position) -> bytes:
         """The topic's id: a topic made again under its old name has another."""
@@ -212,6 +219,7 @@ class KafkaSource:
         self.job = job
         self.topic = topic
         self.topic_id = ""
+        self.partitions = 0
         self.failure: StreamRnnError | None = None
         self.identity: Any = None  # who we are in the group, for transactions
         self.polls = 0
@@ -228,17 +236,37 @@ class KafkaSource:
 
     def join(self, owner: Owner) -> None:
         """Join the group; it calls `owner`, from another thread, as partitions come and go."""
+        self.look()
+        self._owner = owner
+        self._member = self.job.member(self)
+        self._thread = threading.Thread(target=self._run, name=f"poll-{self.topic}", daemon=True)
+        self._thread.start()
+        threading.Thread(target=self._watch, name=f"watch-{self.topic}", daemon=True).start()
+
+    def look(self, again: bool = False) -> None:
+        """Which topic has that name now; SourceError if there is none (at first), or another than before."""
         found = self.job.lookup.topic(self.topic)
+        if found is None and again:  # a broker that has just come back may not know it yet
+            return
         if found is None:
             raise SourceError(
                 f"Kafka at {self.job.settings.servers} shows us no topic {self.topic}; make it, or let this user "
                 f"describe it: kafka-topics.sh --create --topic {self.topic} --partitions 1"
             )
+        self._note(found)
+
+    def _note(self, found: Topic) -> None:
+        if self.topic_id and found.id and found.id != self.topic_id:
+            raise self._made_again(self.topic_id, found.id)
         self.topic_id = found.id
-        self._owner = owner
-        self._member = self.job.member(self)
-        self._thread = threading.Thread(target=self._run, name=f"poll-{self.topic}", daemon=True)
-        self._thread.start()
+        if 0 < self.partitions < found.partitions:
+            logger.warning(
+                "topic %s has %d partitions now, and had %d: the new ones begin new models",
+                self.topic,
+                found.partitions,
+                self.partitions,
+            )
+        self.partitions = found.partitions
 
     def close(self) -> None:
         """Leave the group. `owner` is called no more."""
@@ -270,10 +298,31 @@ class KafkaSource:
     def check_topic(self, saved_id: str) -> None:
         """Raise if a state was made from another topic of this name."""
         if saved_id and self.topic_id and saved_id != self.topic_id:
-            raise SourceError(
-                f"topic {self.topic} was deleted and made again since this state was saved (its id is {self.topic_id} "
-                f"and was {saved_id}): offsets mean other records now; begin with a new state and another job name"
-            )
+            raise self._made_again(saved_id, self.topic_id)
+
+    def _made_again(self, before: str, now: str) -> SourceError:
+        return SourceError(
+            f"topic {self.topic} was deleted and made again since this state was saved (its id is {now} and was "
+            f"{before}): offsets mean other records now; begin with a new state and another job name"
+        )
+
+    def _watch(self) -> None:
+        """Beside the polling: whether the topic is still the one that it was. The clients do not say."""
+        missed = 0
+        while not self._closing.wait(_WATCH_S):
+            try:
+                found = self.job.lookup.topic(self.topic)
+            except StreamRnnError:  # nobody answers
+                continue
+            missed = missed + 1 if found is None else 0
+            try:
+                if found is not None:
+                    self._note(found)
+                elif missed == _MISSED:
+                    raise SourceError(f"topic {self.topic} was deleted while it was being read")
+            except SourceError as e:
+                self.fail(e)
+                return
 
     def fail(self, failure: StreamRnnError) -> None:
         """Every log raises it from now on."""

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stream_rnn.connectors import Message, Snapshot
-from stream_rnn.connectors.kafka_client import FencedProducer, OutcomeUnknown, Producer
-from stream_rnn.errors import SinkError, SinkFenced, Unavailable
+from stream_rnn.connectors.kafka_client import FencedProducer, Lookup, OutcomeUnknown, Producer
+from stream_rnn.errors import SinkError, SinkFenced, SourceError, StreamRnnError, Unavailable
 from stream_rnn.records import Position, Record
 
 if TYPE_CHECKING:
@@ -58,10 +58,14 @@ class SharedState:
         self._shard = shard or "0"
         self._partition = int(self._shard)
         self._slot_bytes = SLOT_BYTES
-        self._make_topic()
         self._producer: Producer | None = None
         self._given_up = False
-        self._last = self._last_slot()
+        self._last: tuple[int, _Slot] | None = None
+        try:
+            self._make_topic()
+            self._last = self._last_slot()
+        except (SourceError, SinkError) as e:
+            raise self._explained(e) from None
 
     @property
     def position(self) -> Position | None:
@@ -82,7 +86,10 @@ class SharedState:
 
     def put(self, snapshot: Snapshot) -> bool:
         """Make it the newest, whole or not at all; False: there is one that is further."""
-        producer = self._writer()
+        try:
+            producer = self._writer()
+        except (SourceError, SinkError) as e:
+            raise self._explained(e) from None
         before = self._last[1] if self._last else None
         if before is not None and before.position > snapshot.position:
             return False
@@ -109,9 +116,9 @@ class SharedState:
             raise Unavailable(
                 f"whether a snapshot of shard {self._shard} is in {self._topic} is unknown: {e}"
             ) from None
-        except SinkError:
+        except SinkError as e:
             self.close()
-            raise
+            raise self._explained(e) from None
         self._last = (_SOMEWHERE, last)
         return True
 
@@ -145,21 +152,20 @@ class SharedState:
                 partitions = max(self._partition + 1, source.partitions if source else 1)
                 try:
                     lookup.create(self._topic, partitions, TOPIC_OPTIONS)
-                except SinkError as e:
+                except (SinkError, SourceError):
                     found = lookup.topic(self._topic)
                     if found is None or found.partitions <= self._partition:
-                        raise SinkError(
-                            f"{e}: snapshots of shards are kept there for when a shard moves to another machine. "
-                            f"kafka-topics.sh --create --topic {self._topic} --partitions {partitions} --config "
-                            f'cleanup.policy=compact; or state.share = "none": a shard that moves learns again'
-                        ) from None
-        policy = lookup.setting(self._topic, "cleanup.policy")
-        if policy not in (None, "compact"):
-            raise SinkError(
-                f"topic {self._topic} has cleanup.policy = {policy}: it would lose snapshots. kafka-configs.sh --alter "
-                f"--topic {self._topic} --add-config cleanup.policy=compact; or another job name; or "
-                'state.share = "none": a shard that moves learns again'
-            )
+                        raise
+        check_policy(lookup, self._topic)
+
+    def _explained(self, e: StreamRnnError) -> SinkError:
+        """The same, with what this is about and what there is to choose."""
+        return SinkError(
+            f"{e}. That is where snapshots of shards go, for when a shard moves to another machine: let this user "
+            f"create {self._topic} (or make it: cleanup.policy=compact, as many partitions as the source), read it, "
+            f'write it, also with the transactional id {self._job.transactional_id}-{self._shard}-state; or set '
+            'state.share = "none", and a shard that moves learns again from the start'
+        )
 
     def _last_slot(self) -> tuple[int, _Slot] | None:
         """The last record that is a slot, from the end backwards."""
@@ -194,6 +200,16 @@ class SharedState:
                 if zlib.crc32(data) == head.crc:
                     found = Snapshot(data, head.position, head.notes)
         return found
+
+
+def check_policy(lookup: Lookup, topic: str) -> None:
+    """SinkError if the topic there is would lose snapshots."""
+    policy = lookup.setting(topic, "cleanup.policy")
+    if policy not in (None, "compact"):
+        raise SinkError(
+            f"topic {topic} has cleanup.policy = {policy}, which loses snapshots: kafka-configs.sh --alter --topic "
+            f"{topic} --add-config cleanup.policy=compact"
+        )
 
 
 def _head(record: Record) -> _Slot | None:

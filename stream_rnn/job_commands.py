@@ -142,9 +142,8 @@ def _reachable(settings: Config, sinks: dict[str, Any]) -> None:
             at = next(p for p in [folder, *folder.absolute().parents] if p.exists())
             if not os.access(at, os.W_OK):
                 raise ConfigError(f"{role}.path = {str(folder)!r}: {at} cannot be written")
-        topic = getattr(sink, "topic", None)
-        if topic is not None and hasattr(sink, "job") and sink.job.lookup.topic(topic) is None:
-            raise ConfigError(f"{role}.topic = {topic!r}: Kafka shows us no such topic")
+        if hasattr(sink, "check"):
+            sink.check()
 
 
 def _one_record(source: Any, wait_s: float) -> Record | None:

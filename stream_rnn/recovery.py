@@ -132,6 +132,8 @@ def seed(store: Store, log_id: str, trained: Path) -> None:
 def behind(snapshot: Snapshot, log: Log, outputs: Outputs) -> str | None:
     """Which output has lost something that the snapshot takes as written, and how to go on; None: none has."""
     place = snapshot.positions.get(log.id)
+    if place is not None and hasattr(log, "recognise"):
+        log.recognise(place.notes)  # else marks mean nothing
     for name, mark in outputs.marks().items():
         then = snapshot.marks.get(mark_name(name, log.id))
         if then is None or place is None:

