@@ -150,7 +150,8 @@ class Output(Protocol):
         """False: it cannot say what is already out (stdout), so a restart may repeat some."""
 
     # Optional: `everywhere` is true where any machine sees the same output, so that its mark counts for snapshots from
-    # elsewhere; `no_mark` says why there may be no mark where there was one, and what to do.
+    # elsewhere; `marks_events` where a mark is the last event's, and only after a commit; `no_mark` says why there may
+    # be no mark where there was one, and what to do.
 
     @property
     def keeps_headers(self) -> bool:

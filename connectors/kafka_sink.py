@@ -88,6 +88,7 @@ class KafkaOutput:
     has_mark = True
     keeps_headers = True
     everywhere = True
+    marks_events = True
 
     def __init__(self, sink: KafkaSink, transaction: Transaction, partition: int) -> None:
         self.unit = transaction

@@ -82,6 +82,17 @@ class Outputs:
         """Where each output is now; those that can't say are left out."""
         return {name: output.mark() for name, output in self.outputs.items() if output.has_mark}
 
+    def marks_to_be(self) -> dict[str, str | None]:
+        """The same, as they will be when all that was written is durable: what a checkpoint may count on."""
+        marks = self.marks()
+        for name in marks:
+            mark = marks[name]
+            if not getattr(self.outputs[name], "marks_events", False) or not self._last:
+                continue  # it shows what was written, durable or not
+            if mark is None or position_of(mark, self._log.name) < position_of(self._last, self._log.name):
+                marks[name] = self._last
+        return marks
+
     @property
     def furthest(self) -> Position | None:
         """The furthest mark that was there when the outputs were opened."""

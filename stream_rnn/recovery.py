@@ -1,6 +1,7 @@
 """Where a shard begins: which snapshot, which position, and when only a person can say.
 
     the newest snapshot that verifies and that no output is behind   → its position; outputs drop what they have
+    an output is there, and its mark is not any more                 → RecoveryError: only a person knows where it ends
     every snapshot is ahead of some output                           → RecoveryError: an output was shortened or lost
     no snapshot: it never came to one                                → the start position, stored before the first read
     no snapshot, and there was one                                   → state.on_missing: replay, fresh or fail
@@ -47,6 +48,10 @@ def choose(
 ) -> Begin:  # fmt: skip
     """The snapshot and place to begin with."""
     look = None if new_outputs else partial(behind, log=log, outputs=outputs)
+    for old in store.kept():
+        _recognise(log, old.positions.get(log.id))
+        if not new_outputs and (why := forgotten(old, log, outputs)):
+            raise RecoveryError(why)
     refused: RecoveryError | None = None
     try:
         snapshot = store.newest(look)
@@ -100,6 +105,9 @@ def _from_elsewhere(
         # an output that is on one machine only says nothing about a snapshot from another
         marks = parcel.snapshot.marks
         parcel.snapshot.marks = {name: mark for name, mark in marks.items() if _everywhere(outputs, name)}
+        _recognise(log, parcel.snapshot.positions.get(log.id))
+        if look is not None and (why := forgotten(parcel.snapshot, log, outputs)):
+            raise RecoveryError(why)
         why = None if look is None else look(parcel.snapshot)
         if why is not None and own is None:
             raise RecoveryError(why)
@@ -132,20 +140,12 @@ def seed(store: Store, log_id: str, trained: Path) -> None:
 def behind(snapshot: Snapshot, log: Log, outputs: Outputs) -> str | None:
     """Which output has lost something that the snapshot takes as written, and how to go on; None: none has."""
     place = snapshot.positions.get(log.id)
-    if place is not None and hasattr(log, "recognise"):
-        log.recognise(place.notes)  # else marks mean nothing
     for name, mark in outputs.marks().items():
         then = snapshot.marks.get(mark_name(name, log.id))
         if then is None or place is None:
             continue
         now = None if mark is None else position_of(mark, log.name)
         if now is None or (now < position_of(then, log.name) and now < place.position):
-            if mark is None and (why := getattr(outputs.outputs[name], "no_mark", "")):
-                return (
-                    f"{why}. The output of {name} ended at {then} when the checkpoint was made. Or run with "
-                    "--new-outputs, which goes on from the checkpoint and may write again what came after it; or begin "
-                    "anew with another state.path, another name and new outputs"
-                )
             found = "is empty" if mark is None else f"ends at {mark}"
             return (
                 f"the output of {name} {found}, and it ended at {then} when the checkpoint was made: it was "
@@ -154,6 +154,29 @@ def behind(snapshot: Snapshot, log: Log, outputs: Outputs) -> str | None:
                 "writes everything again"
             )
     return None
+
+
+def forgotten(snapshot: Snapshot, log: Log, outputs: Outputs) -> str | None:
+    """Which output is there, but has no mark any more, although the snapshot knows one; None: none has lost it.
+
+    Unlike an output that is gone with its mark, such a one cannot be begun again from an older snapshot.
+    """
+    for name, output in outputs.outputs.items():
+        why = getattr(output, "no_mark", "")
+        then = snapshot.marks.get(mark_name(name, log.id))
+        if why and then is not None and output.mark() is None:
+            return (
+                f"{why}. The output of {name} ended at {then} when the checkpoint was made. Or run with --new-outputs, "
+                "which goes on from the checkpoint and may write again what came after it; or begin anew with another "
+                "state.path, another name and new outputs"
+            )
+    return None
+
+
+def _recognise(log: Log, place: Place | None) -> None:
+    """Raise if a place is of another log of that name: then marks mean nothing."""
+    if place is not None and hasattr(log, "recognise"):
+        log.recognise(place.notes)
 
 
 def _first(log: Log, start: str) -> Place:

@@ -463,7 +463,7 @@ class Shard:
     def _copied(self) -> tuple[Snapshot, Any, list[Any]]:
         """All that a checkpoint says, as of now."""
         self._positions[self.log.id] = Place(self.position, self.log.notes(self.position))
-        self._marks |= {recovery.mark_name(n, self.log.id): m for n, m in self._outputs.marks().items()}
+        self._marks |= {recovery.mark_name(n, self.log.id): m for n, m in self._outputs.marks_to_be().items()}
         if self._idle is not None:
             self._idle.save(self.tally)
         arrays = {name: array.copy() for name, array in self.model.shared_arrays().items()}
