@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stream_rnn.shard import Shard
 
 _PREFIX = "stream_rnn_"
+_IDLE_S = 5.0  # nothing more to read, whatever offsets say
 _STATES = ("starting", "running", "waiting", "finished", "stopped", "lost", "failed")
 _MODEL = ("kind", "cell", "hidden", "k1", "k2", "loss", "optimizer", "target", "horizon")
 
@@ -50,9 +51,14 @@ class Look(msgspec.Struct):
 
     @property
     def lag_s(self) -> float | None:
-        """How old the newest event is that was learnt; 0 where nothing is left to learn."""
+        """How old the newest event is that was learnt; 0 where nothing is left to learn.
+
+        Offsets alone cannot tell that: behind the last record there may be a transaction's marker, or records of one
+        that was aborted. So where reads find nothing for a while, that counts.
+        """
         meter, lag = self.shard.meter, self.status["lag"]
-        if meter.caught_up if lag is None else not lag:
+        idle_s = meter.idle_s
+        if lag == 0 or (idle_s is not None and (lag is None or idle_s >= _IDLE_S)):
             return 0.0
         then = meter.event_s if meter.record_s is None else meter.record_s
         return None if then is None else max(0.0, time.time() - then)
@@ -136,10 +142,11 @@ METRICS = (
     Metric("masked_values", "counter", "features of a wrong type, taken as absent", _learner("masked")),
     Metric("features_over_limit", "counter", "values of features over model.max_features, not learnt from",
            _learner("over_limit")),
-    Metric("lag_offsets", "gauge", "offsets between what was read and the partition's end (Kafka)",
+    Metric("lag_offsets", "gauge", "offsets between what was read and the partition's end (Kafka); a "
+           "transaction's marker and aborted records count, too",
            lambda s: s.status["lag"]),
     Metric("lag_seconds", "gauge", "age of the newest record that was learnt, by its timestamp (where the source has "
-           "none: by event.time); 0 when nothing waits", lambda s: s.lag_s),
+           "none: by event.time); 0 when nothing waits, or nothing has come for 5 s", lambda s: s.lag_s),
     Metric("last_event_timestamp_seconds", "gauge", "time of the newest event, as event.time says",
            lambda s: s.shard.meter.event_s),
     Metric("stage_seconds", "counter", "time of the shard's loop, by stage: wait, read, decode, learn (forecast and "

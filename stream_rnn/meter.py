@@ -62,7 +62,7 @@ class Meter:
         self.network = Stopwatch()
         self.commits = Durations()
         self.checkpoints = Durations()
-        self.caught_up = False  # the last read found nothing
+        self._idle_since: float | None = None  # time.monotonic() of the first read that found nothing
         self.record_s: float | None = None  # epoch seconds of the newest record, as its source stamped it
         self.event_s: float | None = None  # of the newest event, as it says itself
         self._counters: dict[str, int] = {}  # as they were at the last look
@@ -79,6 +79,19 @@ class Meter:
         now = time.perf_counter()
         self.seconds[stage] += now - self._at
         self._at = now
+
+    def read(self, found: bool) -> None:
+        """A read is over."""
+        if found:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = time.monotonic()
+
+    @property
+    def idle_s(self) -> float | None:
+        """For how long reads have found nothing; None: the last one found something, or there was none yet."""
+        since = self._idle_since
+        return None if since is None else time.monotonic() - since
 
     def took(self, records: Sequence[Record], results: Sequence[Result], replays: bool) -> None:
         """A block is through."""

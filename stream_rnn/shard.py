@@ -284,7 +284,7 @@ class Shard:
             phases.enter("read")
             records = self._read(policy.block)
             self.meter.lap("read")
-            self.meter.caught_up = not records
+            self.meter.read(bool(records))
             if records:
                 if self._start is not None:
                     self._know_the_start_better()

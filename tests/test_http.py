@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy.testing as npt
 import pytest
@@ -28,6 +29,7 @@ from stream_rnn.connectors.kafka import KafkaJob
 from stream_rnn.connectors.memory import MemorySource
 from stream_rnn.engine import Engine
 from stream_rnn.errors import ConfigError, ListenError, Unavailable
+from stream_rnn.meter import Meter
 from stream_rnn.model import Forecaster
 
 STREAM = events(300)
@@ -183,6 +185,21 @@ def test_every_metric_is_in_the_docs_and_follows_the_conventions(tmp_path):
             for s in family.samples:
                 assert family.type != "counter" or s.name.endswith("_total")
     assert openmetrics.exposition.CONTENT_TYPE_LATEST
+
+
+def test_lag_is_the_age_of_what_was_learnt_last_while_more_waits():
+    meter = Meter()
+    meter.record_s = time.time() - 100
+    look = exposition.Look(SimpleNamespace(meter=meter), {"lag": 7}, {})
+    assert look.lag_s == pytest.approx(100, abs=5)
+    meter.read(False)
+    assert look.lag_s == pytest.approx(100, abs=5)  # it may only be slow
+    look.status["lag"] = 0
+    assert look.lag_s == 0
+    look.status["lag"] = None  # a file
+    assert look.lag_s == 0
+    meter.read(True)
+    assert look.lag_s == pytest.approx(100, abs=5)
 
 
 def test_status_is_json_and_knows_no_nan(tmp_path):
@@ -464,9 +481,11 @@ def test_status_asks_the_job_that_runs_and_else_looks_at_its_state(job, capsys, 
 
 
 @pytest.mark.kafka
-def test_a_partition_has_its_topic_and_lag(kafka, tmp_path):
+def test_a_partition_has_its_topic_and_lag(kafka, tmp_path, monkeypatch):
     topic, out = kafka.create(fresh()), kafka.create(fresh())
-    fill(kafka.address, topic, [json.dumps({"x": float(i)}).encode() for i in range(50)])
+    records = [json.dumps({"x": float(i)}).encode() for i in range(50)]
+    fill(kafka.address, topic, records, **{"transactional.id": fresh()})  # its end has a marker behind the records
+    monkeypatch.setattr(exposition, "_IDLE_S", 0.2)
     kafka_job = KafkaJob({"bootstrap.servers": kafka.address}, fresh("job"))
     e = Engine(kafka_job.source(topic), model(key=None, time=None), kafka_job.sink(out), state=tmp_path,
                listen="127.0.0.1:0", on_error="skip")  # fmt: skip
@@ -474,10 +493,11 @@ def test_a_partition_has_its_topic_and_lag(kafka, tmp_path):
     thread.start()
     try:
         until(lambda: e.shards and e.status()[0]["events"] == 50)
-        until(lambda: e.status()[0]["lag"] == 0)
+        until(lambda: e.status()[0]["lag"] == 1)
+        until(lambda: (e.shards[0].meter.idle_s or 0) > 0.2)
         text = ask(e.server.port, "/metrics")[2]
         assert f'stream_rnn_events_total{{partition="0",shard="0",topic="{topic}"}} 50.0' in text
-        assert f'stream_rnn_lag_offsets{{partition="0",shard="0",topic="{topic}"}} 0.0' in text
+        assert f'stream_rnn_lag_offsets{{partition="0",shard="0",topic="{topic}"}} 1.0' in text
         assert f'stream_rnn_lag_seconds{{partition="0",shard="0",topic="{topic}"}} 0.0' in text
         assert "stream_rnn_rebalances_total 1.0" in text
     finally:
