@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from stream_rnn import config
+
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 
 
@@ -15,3 +17,8 @@ def test_the_example_runs_and_asserts_what_it_prints(path, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "assert " in path.read_text(), "an example asserts what it prints"
     assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda p: p.stem)
+def test_the_job_has_only_settings_that_there_are(path):
+    assert config.load(path, environ={}).event.target

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+from pathlib import Path
 
 import confluent_kafka
 import pytest
@@ -269,6 +270,21 @@ def test_the_check_says_all_that_before(kafka, world, tmp_path, capsys):
         assert cli.main(["check", str(path)]) == code
         found = capsys.readouterr()
         assert said in found.out + found.err
+
+
+def test_the_example_is_right(kafka, tmp_path, capsys, monkeypatch):
+    """Checked by the command, on topics as it names them."""
+    path = Path(__file__).parents[2] / "examples" / "kafka.toml"
+    topics = [kafka.create(name, 4) for name in ("sensors", "forecasts", "sensors.dead")]
+    event = {"pump": "p1", "ts": 1714557600, "temperature": 61.2, "vibration": 0.03}
+    fill(kafka.address, "sensors", [json.dumps(event).encode()])
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["check", str(path), "--set", f"kafka.bootstrap.servers={kafka.address}"]) == 0
+    said = capsys.readouterr().out
+    assert "temperature = 61.2" in said
+    assert "vibration = 0.03" in said
+    assert not list(tmp_path.iterdir())
+    kafka.admin.delete_topics(topics)
 
 
 # The topic of shared snapshots
