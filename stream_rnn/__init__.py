@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from stream_rnn.classifier import Classifier as Classifier
     from stream_rnn.engine import Engine as Engine
     from stream_rnn.learner import Learner as Learner
     from stream_rnn.model import Forecaster as Forecaster
     from stream_rnn.records import BadEvent as BadEvent
     from stream_rnn.records import Prediction as Prediction
+    from stream_rnn.regressor import Regressor as Regressor
     from stream_rnn.textmodel import TextModel as TextModel
 
 _HOMES = {
+    "Classifier": "classifier", "Regressor": "regressor",
     "Engine": "engine", "Learner": "learner", "Forecaster": "model", "Prediction": "records", "BadEvent": "records",
     "TextModel": "textmodel",
 }  # fmt: skip
 
-__all__ = ["BadEvent", "Engine", "Forecaster", "Learner", "Prediction", "TextModel"]
+__all__ = ["BadEvent", "Classifier", "Engine", "Forecaster", "Learner", "Prediction", "Regressor", "TextModel"]
 
 
 def __getattr__(name: str) -> Any:

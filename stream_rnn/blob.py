@@ -6,8 +6,10 @@ before it. Nothing in it can run code.
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -74,3 +76,17 @@ def unpack(raw: bytes, kind: str) -> tuple[dict[str, Any], Arrays, list[tuple[Ke
         raise StateMismatch(f"this is a saved {content['format']!r} and {kind!r} was wanted")
     arrays = {name: unpack_array(a) for name, a in content["arrays"].items()}
     return content["settings"], arrays, list(zip(map(_tuples, content["keys"]), content["rows"], strict=True))
+
+
+def write_whole(path: str | os.PathLike[str], raw: bytes) -> None:
+    """Write a file, whole or not at all."""
+    target = Path(path)
+    part = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with part.open("wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from stream_rnn.errors import StateMismatch
 from stream_rnn.features import Features, Floats, Inputs, Int64s
+from stream_rnn.growth import wider_regression
 from stream_rnn.kernels.cache import compiled
 from stream_rnn.kernels.experts import MIX_BLOCK, MIXTURE, NAMES, K, layout, mix_block, template
 from stream_rnn.kernels.gains import identity
@@ -159,12 +160,7 @@ class Experts:
 
     def take_over(self, old: Experts) -> None:
         """Go on from experts that had fewer inputs; the new ones begin as at a start."""
-        before, now = old.w.shape[1], self.w.shape[1]
-        self.w[:, :before] = old.w
-        here = there = 0
-        for a in range(before):  # the upper triangle's rows
-            self.P[here : here + before - a] = old.P[there : there + before - a]
-            here, there = here + now - a, there + before - a
+        wider_regression(self.P, self.w, old.P, old.w)
 
 
 def _where(tables: tuple[Rows, ...]) -> list[Int64s]:

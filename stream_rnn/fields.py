@@ -95,7 +95,7 @@ class Fields:
     def read(self, events: Sequence[Event]) -> Block:
         """Columns of a block; features that are new get their places."""
         n = len(events)
-        columns = self._columns(_flat(events, self._dotted) if self._dotted else events)
+        columns = self._columns(flat_events(events, self._dotted) if self._dotted else events)
         none: Column = [None] * n
         bad: dict[int, BadEvent] = {}
 
@@ -442,6 +442,6 @@ def _show(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def _flat(events: Sequence[Event], dotted: tuple[str, ...]) -> list[Event]:
+def flat_events(events: Sequence[Event], dotted: tuple[str, ...]) -> list[Event]:
     """The events; those that lack a dotted name with their nested dicts flattened."""
     return [e if all(name in e for name in dotted) else flatten(e) for e in events]

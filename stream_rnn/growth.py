@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from stream_rnn.kernels.cells import CELLS
 from stream_rnn.kernels.layout import arena_layout, row_layout, up16
 from stream_rnn.kernels.series import FEATURE_WORDS
-from stream_rnn.keys import KeySpace
+from stream_rnn.keys import KeySpace, Rows
 from stream_rnn.learner import Learner
 
 Array = NDArray[Any]
@@ -75,22 +75,51 @@ def wider_state(
         for name, each in (tails or {}).items():
             words[name] -= each * (units - before)
         if sum(words[name] * table.dtype.itemsize for name, table in keyspace.tables.items()) == len(state):
-            break
-    else:
-        return None
+            inputs = {name: (learner, learner.inputs - 2 * (units - before)) for name, learner in owners.items()}
+            return wider_rows(state, keyspace.tables, words, inputs)
+    return None
+
+
+def wider_rows(
+    state: bytes, tables: Mapping[str, Rows], words: Mapping[str, int], rings: Mapping[str, tuple[Learner, int]]
+) -> bytes:
+    """A key's state, whose rows have so many words, in the rows of today's tables: zeros at their ends.
+
+    `rings`: the learners by their tables' names, and the inputs that each had.
+    """
     rows, start = [], 0
-    for name, table in keyspace.tables.items():
+    for name, table in tables.items():
         row = np.frombuffer(state, table.dtype, words[name], start)
         start += row.nbytes
-        if name in owners:
-            row = _wider_ring(row, owners[name], owners[name].inputs - 2 * (units - before))
+        if name in rings:
+            row = _wider_ring(row, *rings[name])
         rows.append(np.pad(row, (0, table.words - len(row))).tobytes())
     return b"".join(rows)
 
 
+def wider_regression(P: Array, w: Array, P_before: Array, w_before: Array) -> None:
+    """Go on, in P (upper triangle by rows) and w (…, inputs), from a regression that had fewer inputs."""
+    before, now = w_before.shape[-1], w.shape[-1]
+    w[..., :before] = w_before
+    here = there = 0
+    for a in range(before):
+        P[here : here + before - a] = P_before[there : there + before - a]
+        here, there = here + now - a, there + before - a
+
+
+def learner_words(learner: Learner, inputs: int) -> int:
+    """Words of a key's row if the learner had so many inputs."""
+    return _row_of(learner, inputs)["end"]
+
+
+def _row_of(learner: Learner, inputs: int) -> dict[str, int]:
+    cell, H = CELLS[learner.cell], up16(learner.hidden)
+    return row_layout(cell, inputs, H, learner.label_width, learner.k1, learner.window)
+
+
 def _wider_ring(row: Array, learner: Learner, inputs: int) -> Array:
     """A learner's row with a ring of so many inputs, as one of the learner's."""
-    at = row_layout(CELLS[learner.cell], inputs, up16(learner.hidden), learner.label_width, learner.k1, learner.window)
+    at = _row_of(learner, inputs)
     ring = row[at["x"] : at["y"]].reshape(learner.window, inputs)
     wider = np.pad(ring, [(0, 0), (0, learner.inputs - inputs)])
     return np.concatenate([row[: at["x"]], wider.ravel(), row[at["y"] :]])

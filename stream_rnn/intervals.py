@@ -25,7 +25,7 @@ from stream_rnn.keys import KeySpace
 Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]
 
-_MEAN_ERROR = 0.7979  # of a normal distribution, in standard deviations
+MEAN_ERROR = 0.7979  # of a normal distribution, in standard deviations
 
 
 class Intervals:
@@ -50,7 +50,7 @@ class Intervals:
         n, C = len(slots), len(self.levels)
         half, told = np.empty((n, forecast.shape[1], C)), np.empty((n, self.targets, C, 2))
         levels = np.array(self.levels)
-        starts = np.array([NormalDist().inv_cdf((1 + c) / 2) / _MEAN_ERROR for c in self.levels])
+        starts = np.array([NormalDist().inv_cdf((1 + c) / 2) / MEAN_ERROR for c in self.levels])
         self._track(slots, values, forecast, unit, step, levels, starts, self.targets, self.horizon, self._table.bases,
                     self._place, half, told)  # fmt: skip
         return half, told

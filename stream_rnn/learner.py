@@ -95,6 +95,8 @@ class Learner:
     `quantiles` for the first target, then for the next; "cross_entropy", where y is a class index and ŷ logits.
     lr: a float, or a function of the number of updates made so far. weight_decay: adamw only, 0.01 by default.
     clip: largest norm of the gradient, None for no clipping. max_updates: predict on, learn no more after it.
+    wait: so many steps more are kept for labels that come late; an update looks back `k2 + horizon - 1` steps from
+    the newest step it has a label of. It costs memory a key, hardly time.
     keyspace: share another's keys and slots (a model that keeps more than a network a key).
 
     cell: "gru", "lstm" or "elman"; or an nn.Module (x, state) → (output, state), a class or function (inputs, hidden)
@@ -142,6 +144,7 @@ class Learner:
         input_kind: str = "real",
         zero_head: bool = False,
         max_updates: int | None = None,
+        wait: int = 0,
         keyspace: KeySpace | None = None,
         backend: str = "auto",
         device: str = "cpu",
@@ -155,7 +158,9 @@ class Learner:
             raise ConfigError(f"k2 = {k2} is less than k1 = {k1}: an update looks back over at least the k1 steps "
                               f"since the last one; set k2 to {k1} or more")
         self.horizon = _whole("horizon", horizon, 1)
-        self.window = self.k2 + self.horizon - 1
+        self.wait = _whole("wait", wait, 0)
+        self.reach = self.k2 + self.horizon - 1
+        self.window = self.reach - -self.wait // self.k1 * self.k1  # start states lie as without waiting
         self.loss = _choice("loss", loss, tuple(LOSSES))
         self.delta = _number("delta", delta, 0, open_low=True)
         self.quantiles = tuple(_number("quantiles", q, 0, 1, open_low=True) for q in quantiles)
@@ -271,7 +276,7 @@ class Learner:
             at.C_N: n, at.C_OU: self._arena["U"], at.C_OC: self._arena["c"], at.C_OV: self._arena["V"],
             at.C_OB: self._arena["head"], at.C_W: self._w.ctypes.data, at.C_M: self._m.ctypes.data,
             at.C_V: self._v.ctypes.data, at.C_LX: scratch["lx"], at.C_LA: scratch["la"], at.C_LY: scratch["ly"],
-            at.C_REALS: self._reals.ctypes.data, at.C_LAGS: self._lags.ctypes.data,
+            at.C_REALS: self._reals.ctypes.data, at.C_LAGS: self._lags.ctypes.data, at.C_REACH: self.reach,
             at.C_COUNTERS: self._counters.ctypes.data, at.C_SHIFT: self._rows.shift, at.C_MASK: self._rows.mask,
             at.C_STRIDE: self._rows.stride, at.R_LIVE: row["live"], at.R_START: row["start"], at.R_X: row["x"],
             at.R_Y: row["y"], at.R_WEIGHT: row["weight"], at.R_RESETS: row["resets"],
@@ -479,6 +484,35 @@ class Learner:
         finally:
             self._lags[:] = 0
 
+    def take_many(
+        self,
+        X: ArrayLike,
+        Y: ArrayLike | None,
+        back: ArrayLike,
+        keys: Sequence[Key] | None = None,
+        *,
+        return_hidden: bool = False,
+        slots: NDArray[np.int64] | None = None,
+    ) -> Any:
+        """Steps and late labels in one block, in order. Where back (n,) is -1 an event is a step, as in `step_many`.
+        Where it is 0 or more, Y is the label of the key's step so many steps ago, learnt from as soon as k1 label
+        entries wait; X is not looked at then, and ŷ and the hidden state are NaN.
+        """
+        backs = np.ascontiguousarray(back, np.int64)
+        x = self._cast("X", X)
+        if backs.shape != (len(x),):
+            raise ConfigError(f"back has shape {backs.shape}: for {len(x)} events it must be ({len(x)},)")
+        self._context[at.C_BACKS] = backs.ctypes.data
+        try:
+            return self._block(x, Y, keys, None, return_hidden, at.TAKE, slots)
+        finally:
+            self._lags[:] = 0
+
+    def look_many(self, X: ArrayLike, slots: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """ŷ (n, outputs) and hidden states (n, hidden) of steps that keys might make next; changes nothing."""
+        out: tuple[Floats, Floats] = self._block(X, None, None, None, True, at.PREDICT, slots)
+        return out
+
     def _block(self, X: ArrayLike, Y: ArrayLike | None, keys: Sequence[Key] | None, weights: ArrayLike | None,
                return_hidden: bool, mode: int, slots: NDArray[np.int64] | None = None) -> Any:  # fmt: skip
         x = self._cast("X", X)
@@ -662,7 +696,7 @@ class Learner:
         """The arguments that make a learner like this one; lr None where it is a function."""
         names = ("inputs", "outputs", "cell", "hidden", "k1", "k2", "horizon", "loss", "delta", "quantiles",
                  "optimizer", "momentum", "betas", "eps", "weight_decay", "clip", "seed", "input_kind", "zero_head",
-                 "max_updates")  # fmt: skip
+                 "max_updates", "wait")  # fmt: skip
         return {name: getattr(self, name) for name in names} | {"lr": None if callable(self.lr) else self.lr}
 
     def shared_arrays(self) -> dict[str, NDArray[Any]]:

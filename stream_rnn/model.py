@@ -302,16 +302,7 @@ class Forecaster:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file, whole or not at all."""
-        target = Path(path)
-        part = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            with part.open("wb") as file:
-                file.write(self.to_bytes())
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        blob.write_whole(path, self.to_bytes())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, cell: CellLike | None = None) -> Forecaster:

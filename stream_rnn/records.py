@@ -36,7 +36,7 @@ class BadEvent(msgspec.Struct, gc=False):
     """An event that could not be learnt from, in the place of its prediction."""
 
     reason: str  # a full sentence for the dead letter
-    cause: str = "value"  # short and countable: parse | key | target | time | transform | too_large
+    cause: str = "value"  # short and countable: parse | key | target | time | transform | too_large | …
 
 
 class Prediction(msgspec.Struct, gc=False, omit_defaults=False):
@@ -60,6 +60,8 @@ class Prediction(msgspec.Struct, gc=False, omit_defaults=False):
     anomaly: Any = msgspec.UNSET  # 0 … 1, of this event
     p_value: Any = msgspec.UNSET
     experts: Any = msgspec.UNSET
+    id: Any = msgspec.UNSET  # of the event, where events have ids
+    probabilities: Any = msgspec.UNSET  # of classes: {class: p}, of `predicted` and the others
 
 
 def flatten(event: dict[Any, Any]) -> Event:

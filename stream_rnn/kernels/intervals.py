@@ -42,7 +42,7 @@ def part_words(n: int) -> int:
 
 
 @inner
-def _take(errors, tracks, a, s, D, levels):
+def take_error(errors, tracks, a, s, D, levels):
     """Take in an error a of a forecast whose scale was s."""
     r = min(a / s, CAP)
     errors[1] += 1.0
@@ -88,7 +88,7 @@ def track_block(slots, values, forecast, unit, step, levels, starts, T, n, bases
                     if s > 0.0 and not math.isnan(made[i]):
                         a = abs(values[e, j] - made[i])
                         d = math.sqrt(i + 1.0) * (min(made[2 * n], D) if D > 0.0 else made[2 * n])
-                        _take(ahead(p, at_errors + 2 * i), ahead(p, at_tracks + 3 * LEVELS * i), a, s, d, levels)
+                        take_error(ahead(p, at_errors + 2 * i), ahead(p, at_tracks + 3 * LEVELS * i), a, s, d, levels)
             made = ahead(p, step_words * here)
             made[2 * n] = D
             for i in range(n):

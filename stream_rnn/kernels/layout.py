@@ -16,8 +16,9 @@ HEADER = 16  # float32 words; the int64 fields of the header:
 STEPS, PENDING, DUE, RESET, CUT = range(5)
 
 # What an event may be: a step (its label, if any, belongs to it), an advance (labels belong to earlier steps
-# and come first), labels alone, or a prediction that changes nothing.
-STEP, ADVANCE, LABEL, PREDICT = range(4)
+# and come first), labels alone, or a prediction that changes nothing. TAKE: steps and late labels in one block,
+# each late label learnt from at once.
+STEP, ADVANCE, LABEL, PREDICT, TAKE = range(5)
 
 # Words of the context. An address is of float32 unless named otherwise.
 (
@@ -30,6 +31,8 @@ STEP, ADVANCE, LABEL, PREDICT = range(4)
     C_REALS,  # float64, see R_…
     C_LR, C_LR_FROM, C_LR_TABLE,  # float64 learning rates; the first one's update count; more than one?
     C_LAGS,  # int64 a label entry
+    C_BACKS,  # int64 an event of mode TAKE: how many steps back its label belongs; -1: it is a step
+    C_REACH,  # steps that an update looks back from its newest label; less than the window where labels may be late
     C_COUNTERS,  # int64, see COUNTERS
     C_BASES, C_SHIFT, C_MASK, C_STRIDE,  # the table of rows: see keys.Rows
     R_LIVE, R_START, R_X, R_Y, R_WEIGHT, R_RESETS,  # offsets in a row

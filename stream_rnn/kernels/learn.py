@@ -232,6 +232,21 @@ def _part(cell, c, row, start, begin, end, inv_n, GR):
 
 
 @inner
+def _window_begin(c, row):
+    """The first step of an update's window: a step whose start state was stored, or 0."""
+    t, k1, window, reach = as_ints(row)[STEPS], c[C_K1], c[C_WINDOW], c[C_REACH]
+    oldest = t - min(t, window)
+    begin = oldest
+    if reach < window:
+        first, last = _find_labels(c, row, oldest, t)
+        begin = max(oldest, oldest + min(first, last + 1 - reach))
+        begin -= (begin + window) % k1
+    if begin < oldest or begin == oldest:
+        begin = oldest + (-(oldest + window)) % k1 if oldest > 0 else 0
+    return begin
+
+
+@inner
 def _update(cell, c, row):
     """One update from the labels that wait in a row; it writes weights and optimizer, never a state."""
     window, labels, n = c[C_WINDOW], c[C_LABELS], c[C_N]
@@ -245,7 +260,7 @@ def _update(cell, c, row):
     GR, GR2 = floats_at(c[C_GR]), floats_at(c[C_GR2])
     inv_n = np.float32(1.0 / (entries * c[C_NQ] if c[C_LOSS] == QUANTILE else entries))
     learning = c[C_MAX_UPDATES] < 0 or counters[N_UPDATES] < c[C_MAX_UPDATES]
-    oldest = t - min(t, window)
+    oldest = _window_begin(c, row)
     loss = np.float32(0)
     parts = 0
     begin = oldest
@@ -257,7 +272,7 @@ def _update(cell, c, row):
                 end += 1
         start = -1
         if begin == oldest and oldest > 0:
-            start = c[R_START] + t // c[C_K1] % c[C_STARTS] * (states(cell) * c[C_H])
+            start = c[R_START] + (oldest + window) // c[C_K1] % c[C_STARTS] * (states(cell) * c[C_H])
         part_loss, some = _part(cell, c, row, start, begin, end, inv_n, GR if parts == 0 else GR2)
         if some:
             loss += part_loss
@@ -444,12 +459,14 @@ def _step_many(cell, context, n, slots_, x_, y_, weights_, out_, hidden_, mode):
 
     slots int64 (n,), -1 for a key that is not there; x float32 (n, I), or (n, 1) class ids; y float32
     (n, labels); weights float32 (n,); out float32 (n, O); hidden float32 (n, real H), or 0. In mode LABEL
-    there are no x and hidden, and out is float32 (n,): 1 accepted, 0 not.
+    there are no x and hidden, and out is float32 (n,): 1 accepted, 0 not. In mode TAKE an event whose back is at
+    least 0 is a late label: x is not looked at, out is NaN, and an update runs when k1 label entries wait.
     """
     c = ints_at(context)
     O, labels, real_H = c[C_O], c[C_LABELS], c[C_REAL_H]
     x_words = 1 if c[C_CLASSES] != 0 else c[C_I]
     counters, lags, slots = ints_at(c[C_COUNTERS]), ints_at(c[C_LAGS]), ints_at(slots_)
+    backs = ints_at(c[C_BACKS])
     weights, DY, S = floats_at(weights_), floats_at(c[C_DY]), ahead(floats_at(c[C_S]), states(cell) * c[C_H])
     refused = 0
     taken = 0  # events before this one have gone through as a segment
@@ -475,6 +492,19 @@ def _step_many(cell, context, n, slots_, x_, y_, weights_, out_, hidden_, mode):
             continue
         x = floats_at(x_ + 4 * e * x_words)
         out = floats_at(out_ + 4 * e * O)
+        if mode == TAKE:
+            for j in range(labels):
+                lags[j] = max(backs[e], 0)
+            if backs[e] >= 0:
+                if label < 0:
+                    counters[N_REFUSED_Y] += 1
+                elif label > 0 and slot >= 0:
+                    _give_labels(c, row, y, weights[e], lags)
+                    if as_ints(row)[PENDING] >= c[C_K1]:
+                        _update(cell, c, row)
+                for j in range(O):
+                    out[j] = _NAN
+                continue
         usable = _judge_input(cell, c, row, slot, x)
         moves = usable and label >= 0 and slot >= 0 and mode != PREDICT
         if moves:
@@ -497,7 +527,7 @@ def _step_many(cell, context, n, slots_, x_, y_, weights_, out_, hidden_, mode):
             counters[N_REFUSED_Y if usable else N_REFUSED_X] += 1
             continue
         _enter(cell, c, row, x)
-        if mode == STEP:
+        if mode in (STEP, TAKE):
             if label > 0:
                 _give_labels(c, row, y, weights[e], lags)
             if as_ints(row)[DUE] != 0:

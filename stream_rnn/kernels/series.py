@@ -80,7 +80,7 @@ def _typical(p, count):
 
 
 @kernel
-def _moments(p, o, y):
+def moments(p, o, y):
     """Take a value of the series at p[o] into its running moments; its history is the caller's."""
     p[o + COUNT] += 1.0
     count = p[o + COUNT]
@@ -100,21 +100,21 @@ def _moments(p, o, y):
 
 
 @kernel
-def _least(p, o):
+def least_scale(p, o):
     """The smallest scale that the size of the newest value leaves room for."""
     return max(1e-9 * abs(p[o + HISTORY]), SMALLEST)
 
 
 @kernel
-def _level(p, o):
+def level_of(p, o):
     """(L - M) / S."""
-    return _within((p[o + HISTORY] - p[o + MEAN]) / max(math.sqrt(p[o + VARIANCE]), _least(p, o)), LIMIT)
+    return _within((p[o + HISTORY] - p[o + MEAN]) / max(math.sqrt(p[o + VARIANCE]), least_scale(p, o)), LIMIT)
 
 
 @kernel
-def _step_scale(p, o):
+def step_scale(p, o):
     """D; 0 while no step has been seen."""
-    return max(math.sqrt(p[o + STEPS]), _least(p, o)) if p[o + COUNT] > 1.0 else 0.0
+    return max(math.sqrt(p[o + STEPS]), least_scale(p, o)) if p[o + COUNT] > 1.0 else 0.0
 
 
 @kernel
@@ -225,14 +225,14 @@ def read_block(
                         rate = max(1.0 / max(steps[2 * q + 1], 1.0), PROFILE_RATE)
                         levels[q] = level if math.isnan(levels[q]) else levels[q] + rate * (level - levels[q])
                         levels[BINS + q % DAY_BINS] = level
-                _moments(p, o, y)
+                moments(p, o, y)
                 for l in range(LAGS - 1, 0, -1):
                     p[o + HISTORY + l] = p[o + HISTORY + l - 1]
                 p[o + HISTORY] = y
 
             # What is known now: the step to be made.
             L = p[o + HISTORY]
-            D = _step_scale(p, o)
+            D = step_scale(p, o)
             made = o + MADE + MADE_WORDS * (done % n)
             p[made] = L
             p[made + 1] = D
@@ -244,7 +244,7 @@ def read_block(
                     scale[e, j * n + i] = 0.0
                 continue
             f[0] = 1.0
-            f[1] = _level(p, o)
+            f[1] = level_of(p, o)
             for l in range(1, LAGS):
                 known = p[o + COUNT] > l
                 f[1 + l] = _within((p[o + HISTORY + l - 1] - p[o + HISTORY + l]) / D, LIMIT) if known else 0.0
@@ -281,11 +281,11 @@ def read_block(
                 continue
             o = FEATURE_WORDS * units[s]
             move = y - k[o + HISTORY]
-            _moments(k, o, y)
+            moments(k, o, y)
             k[o + HISTORY] = y
-            D = _step_scale(k, o)
+            D = step_scale(k, o)
             if D > 0.0:
-                X[e, x] = _level(k, o)
+                X[e, x] = level_of(k, o)
                 X[e, x + 1] = _within(move / D, LIMIT)
         p[EVENTS] += 1.0
         step[e] = done + 1
