@@ -116,6 +116,11 @@ class KeySpace:
         self.tables[name] = Rows(name, dtype, words, template)
         return self.tables[name]
 
+    def clear(self) -> None:
+        """Drop all keys and tables."""
+        self.tables, self.slots, self.keys, self._free = {}, {}, [], []
+        self.changed, self.last_seen = np.zeros(0, np.uint8), np.zeros(0, np.int64)
+
     @property
     def row_bytes(self) -> int:
         """Bytes of one key's whole state."""

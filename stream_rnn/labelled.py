@@ -416,8 +416,8 @@ class Labelled:
 
     def _grow(self, units: int) -> None:
         """Make room; what has been learnt stays, bit for bit, and new inputs begin at zero weights."""
-        if not self.keyspace.keys:
-            self.keyspace.tables.clear()
+        if not self.learner.counters["steps"] and not len(self.keyspace):
+            self.keyspace.clear()
             self._build(units)
             return
         learner, old = self.learner, (self.P1, self.w1, self.P2, self.w2)
@@ -482,8 +482,7 @@ class Labelled:
             if len(self.keyspace):
                 raise StateMismatch(f"the saved state has room for {units} features and this model for {self._units}, "
                                     "with keys in it; load it into a new model")  # fmt: skip
-            self.keyspace.tables.clear()
-            self.keyspace.keys.clear()
+            self.keyspace.clear()
             self._build(units)
         self.learner.load_shared({n.removeprefix("learner."): a for n, a in arrays.items() if n.startswith("learner.")})
         for name in self._fixed():

@@ -40,6 +40,7 @@ CLOCK_INPUTS = 11
 NUMBER_INPUTS = 3  # of a label that is a number: last, recent mean, whether there is one
 EACH = 3  # inputs of a unit of features: level, step, level less the recent mean
 RECENT_RATE = 1.0 - 0.5 ** (1.0 / 32.0)
+LEAST_STEP = 0.05  # deviations: of a slow trend, a scaler's moves before us would be all that is seen
 SETTLED = 5.0  # values before a first scale is taken
 FARTHEST = 1e6  # first scales that a value counts at most
 JUMP = 30.0  # standard deviations that one label counts at most
@@ -135,13 +136,14 @@ def _read_number(k, o, y, x, at):
     k[o + HISTORY] = y
     k[o + UNIT_RECENT] += max(1.0 / k[o], RECENT_RATE) * (y - recent)
     D = step_scale(k, o)
+    S = max(math.sqrt(k[o + LEVEL_VARIANCE]), least_scale(k, o))
     if D > 0.0:
         x[at] = level_of(k, o)
-        x[at + 1] = within(move / D, LIMIT)
-        x[at + 2] = within((y - recent) / max(math.sqrt(k[o + LEVEL_VARIANCE]), least_scale(k, o)), LIMIT)
+        x[at + 1] = within(move / max(D, LEAST_STEP * S), LIMIT)
+        x[at + 2] = within((y - recent) / S, LIMIT)
     if k[o + UNIT_FIRST_SCALE] == 0.0 and k[o] >= SETTLED and k[o + LEVEL_VARIANCE] > 0.0:
         k[o + UNIT_FIRST_MEAN] = k[o + LEVEL_MEAN]
-        k[o + UNIT_FIRST_SCALE] = max(math.sqrt(k[o + LEVEL_VARIANCE]), least_scale(k, o))
+        k[o + UNIT_FIRST_SCALE] = S
     if k[o + UNIT_FIRST_SCALE] == 0.0:
         return 0.0
     return within((y - k[o + UNIT_FIRST_MEAN]) / k[o + UNIT_FIRST_SCALE], FARTHEST)
