@@ -37,7 +37,7 @@ STEP, ADVANCE, LABEL, PREDICT, TAKE = range(5)
     C_BASES, C_SHIFT, C_MASK, C_STRIDE,  # the table of rows: see keys.Rows
     R_LIVE, R_START, R_X, R_Y, R_WEIGHT, R_RESETS,  # offsets in a row
     C_WORDS,
-) = range(58)  # fmt: skip
+) = range(60)  # fmt: skip
 
 F_CLIP, F_DELTA, F_MOMENTUM, F_BETA1, F_BETA2, F_EPS, F_DECAY, F_POWER1, F_POWER2, F_QUANTILES = range(10)
 
