@@ -34,15 +34,20 @@ class Answers:
         half: Floats | None = None,
         told: Floats | None = None,
         shares: Floats | None = None,
+        anomaly: Floats | None = None,
+        p_value: Floats | None = None,
     ) -> list[Prediction]:
         """One an event.
 
         predicted and actual (n, T), forecast (n, T · horizon). Where there are any: half widths of the forecast's
-        intervals (n, T · horizon, levels), those told before (n, T, levels, 2), experts' shares (n, T · horizon, K).
+        intervals (n, T · horizon, levels), those told before (n, T, levels, 2), experts' shares (n, T · horizon, K);
+        anomaly and p_value (n, T).
         """
         n, T = actual.shape
         unset: Any = repeat(msgspec.UNSET)
-        interval, interval_told, experts = unset, unset, unset
+        interval, interval_told, experts, strange, p = unset, unset, unset, unset, unset
+        if anomaly is not None and p_value is not None:
+            strange, p = self._named(np.round(anomaly, 6)), self._named(np.round(p_value, 6))
         if half is not None and told is not None:
             bounds = np.stack([forecast[:, :, None] - half, forecast[:, :, None] + half], -1)
             interval = self._each(self._intervals(bounds.reshape(n, T, self.horizon, len(levels), 2), levels))
@@ -52,8 +57,8 @@ class Answers:
         shown = forecast if self.horizon == 1 else forecast.reshape(n, T, self.horizon)
         columns = (
             keys, listed(time), repeat(None), step.tolist(), self._named(predicted), self._named(actual),
-            self._named(actual - predicted), self._named(shown), listed(expected), interval, interval_told, unset,
-            unset, experts,
+            self._named(actual - predicted), self._named(shown), listed(expected), interval, interval_told, strange, p,
+            experts,
         )  # fmt: skip
         return list(map(Prediction, *columns))
 

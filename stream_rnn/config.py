@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from stream_rnn import configfile, listen, registry
+from stream_rnn import configfile, listen, registry, units
 from stream_rnn.configfile import DURATION, LIVE, NAMES, SIZE, Section
 from stream_rnn.errors import ConfigError
 from stream_rnn.units import Secret
@@ -103,6 +103,28 @@ class Text(Section, frozen=True):
     clip: Annotated[float, LIVE, Meta(gt=0), "largest norm of a gradient"] = 1.0
     seed: Annotated[int, Meta(ge=0), "of the first weights"] = 0
     max_updates: Annotated[Annotated[int, Meta(ge=0)] | None, "after so many it guesses on and learns no more"] = None
+
+
+class Anomaly(Section, frozen=True):
+    """What becomes of strange events, and of errors that grow."""
+
+    learn: Annotated[
+        Literal["always", "down-weight"],
+        "down-weight: the network learns a tenth from an anomalous event; one event at a time, several times slower",
+    ] = "always"
+    drift: Annotated[Literal["none", "page-hinkley", "adwin"], "what looks for errors that have grown, a key"] = "none"
+    on_drift: Annotated[
+        Names, "what is done then: `alert`, `boost_lr` (3 × lr for the model's next 1,024 events), or both"
+    ] = ("alert",)
+
+
+class Alerting(Section, frozen=True):
+    """Besides a sink's `type` and its settings (below). Without a type, alerts are in the predictions only."""
+
+    budget: Annotated[
+        str, LIVE, 'anomaly alerts of a key in the long run, "1/week" (hour, day, week, month, year), or "none"'
+    ] = "1/week"
+    silent: Annotated[bool, LIVE, "alert also where a key has not been heard of for much longer than usual"] = True
 
 
 class State(Section, frozen=True):
@@ -249,6 +271,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     sink: End
     dead_letter: End | None = None
     alerts: End | None = None
+    alerting: Alerting = Alerting()
+    anomaly: Anomaly = Anomaly()
     state: State = State()
     limits: Limits = Limits()
     http: Http = Http()
@@ -258,6 +282,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 SECTIONS: dict[str, type[Section]] = {
     "event": Event,
     "model": Model,
+    "anomaly": Anomaly,
     "state": State,
     "limits": Limits,
     "http": Http,
@@ -288,8 +313,14 @@ def parse(document: configfile.Document) -> Config:
         if name in document.tree or name == "event":
             values[name] = document.section((name,), struct)
     for name, types in ENDS.items():
-        if name in document.tree:
-            values[name] = _end(document, name, types)
+        if name not in document.tree:
+            continue
+        if name == "alerts":
+            values["alerting"] = alerting(document)
+            if "type" not in document.table(("alerts",)):
+                document.section(("alerts",), Alerting)  # nothing else may be there
+                continue
+        values[name] = _end(document, name, types)
     for name in ("source", "sink"):
         if name not in values:
             example = 'type = "file", path = "in.jsonl"' if name == "source" else 'type = "file", path = "out.jsonl"'
@@ -311,7 +342,22 @@ def _end(document: configfile.Document, name: str, types: dict[str, type[Section
     struct = types.get(kind)
     if struct is None:
         struct = registry.settings_of("sources" if name == "source" else "sinks", kind)
-    return End(kind, document.section((name,), struct, besides=("type",)))
+    besides = ("type", *(Alerting.__struct_fields__ if name == "alerts" else ()))
+    return End(kind, document.section((name,), struct, besides=besides))
+
+
+def alerting(document: configfile.Document) -> Alerting:
+    """What [alerts] says besides its sink."""
+    if "alerts" not in document.tree:
+        return Alerting()
+    found: Alerting = document.section(("alerts",), Alerting, besides=tuple(document.table(("alerts",))))
+    try:
+        if found.budget != "none":
+            units.per(found.budget)
+    except ValueError as e:
+        where = document.where(("alerts", "budget"))
+        raise ConfigError(f'{where}: alerts.budget = {found.budget!r}: {e}, or "none"') from None
+    return found
 
 
 def _kafka(document: configfile.Document) -> Kafka:
@@ -347,6 +393,13 @@ def _check(document: configfile.Document, config: Config) -> None:
         refuse(("event", "label"), f"event.label is not set: task = {event.task!r} needs the field with the label")
     if event.task != "forecast" and event.horizon != 1:
         refuse(("event", "horizon"), f"event.horizon = {event.horizon}: only forecast has a horizon")
+    for action in config.anomaly.on_drift:
+        if action not in ("alert", "boost_lr"):
+            refuse(
+                ("anomaly", "on_drift"),
+                f"anomaly.on_drift = {list(config.anomaly.on_drift)}: it holds alert, boost_lr, or both"
+                + configfile.nearest(action, ["alert", "boost_lr"]),
+            )
     if model.k2 < model.k1:
         refuse(
             ("model", "k2"),
@@ -376,6 +429,20 @@ def _check(document: configfile.Document, config: Config) -> None:
             refuse(("http", "listen"), str(e))
 
 
+_ALERTING = ("alert_budget", "silent_alerts")
+
+
+def watching(alerts: Alerting, anomaly: Anomaly) -> dict[str, Any]:
+    """A Forecaster's settings of what is alerted, from [alerts] and [anomaly]."""
+    return {
+        "alert_budget": None if alerts.budget == "none" else alerts.budget,
+        "silent_alerts": alerts.silent,
+        "learn_anomalies": anomaly.learn,
+        "drift": anomaly.drift,
+        "on_drift": list(anomaly.on_drift),
+    }
+
+
 def live_changes(old: Config, new: Config) -> tuple[dict[str, Any], list[str]]:
     """What differs: the settings that may change while running ({"model.lr": 1e-4}), and those that may not."""
     changes: dict[str, Any] = {}
@@ -383,6 +450,9 @@ def live_changes(old: Config, new: Config) -> tuple[dict[str, Any], list[str]]:
     for name in Config.__struct_fields__:
         before, after = getattr(old, name), getattr(new, name)
         if before == after:
+            continue
+        if name == "alerting":
+            changes |= {f"model.{n}": value for n, value in watching(after, new.anomaly).items() if n in _ALERTING}
             continue
         if name not in SECTIONS:
             refused.append(name)
@@ -408,6 +478,7 @@ def markdown() -> str:
     ]
     for name, struct in SECTIONS.items():
         lines += configfile.table_of(f"[{name}]", struct)
+    lines += configfile.table_of("[alerts]", Alerting)
     for title, types in (("[source]", SOURCES), ("[sink], [dead_letter], [alerts]", SINKS)):
         for kind, struct in types.items():
             lines += configfile.table_of(f'{title}, type = "{kind}"', struct)

@@ -290,6 +290,8 @@ def _type_name(hint: Any) -> str:
 def _show(value: Any, hint: Any) -> str:
     if value is None or value == ():
         return "never" if DURATION in _marks(hint) else "unset"
+    if NAMES in _marks(hint):
+        return ", ".join(f"`{v}`" for v in value)
     if DURATION in _marks(hint):
         return f"`{units.show_seconds(value)}`"
     if SIZE in _marks(hint):

@@ -29,7 +29,7 @@ from stream_rnn.connectors import Log, Sink, Source
 from stream_rnn.errors import ConfigError
 from stream_rnn.fields import names_of
 from stream_rnn.meter import Meter
-from stream_rnn.outputs import DEAD_LETTERS, PREDICTIONS
+from stream_rnn.outputs import ALERTS, DEAD_LETTERS, PREDICTIONS
 from stream_rnn.shard import Model, Policy, Shard, Transform
 from stream_rnn.units import Secret
 
@@ -59,6 +59,7 @@ class Engine:
         *,
         codec: Callable[[], Codec] | None = None,
         transform: Transform | None = None,
+        alerts: Sink | None = None,
         name: str = "stream-rnn",
         listen: str | None = None,
         token: str | Secret | None = None,
@@ -80,6 +81,8 @@ class Engine:
         self._sinks = {PREDICTIONS: sink} if sink is not None else {}
         if self.policy.on_error == "dead_letter":
             self._sinks[DEAD_LETTERS] = dead_letter or _letters_beside(self.folder)
+        if alerts is not None:
+            self._sinks[ALERTS] = alerts
         given: Any = model
         self._settings = dict(model.settings)
         self._again = getattr(model, "again", partial(_another, type(model), self._settings))

@@ -130,6 +130,7 @@ def settings_of(args: argparse.Namespace) -> tuple[Event, dict[str, Any]]:
     document.check_names((), document.tree, ["name", "kafka", *config.ENDS, *config.SECTIONS])
     event: Event = document.section(("event",), Event)
     model = msgspec.structs.asdict(document.section(("model",), config.Model))
+    model |= config.watching(config.alerting(document), document.section(("anomaly",), config.Anomaly))
     options = {
         "target": args.target and tuple(args.target),
         "key": args.key and tuple(args.key),

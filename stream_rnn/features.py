@@ -45,6 +45,7 @@ from stream_rnn.kernels.series import (
     AT,
     BINS,
     FEATURE_WORDS,
+    FORECAST,
     HEAD,
     HISTORY,
     LAST_TIME,
@@ -137,6 +138,11 @@ class Features:
         """The targets' D (n, T), 0 where there is none yet."""
         n = self.horizon
         return np.ascontiguousarray(inputs.scale[:, ::n]) / (1.0 if n == 1 else SHARE)
+
+    def predicted(self, slot: int) -> Floats:
+        """What a key's coming event is forecast to be (targets,), NaN: nothing yet; as `settle` has kept it."""
+        parts = self.tables[0].row(slot)[HEAD:][: self.targets * int(self._sizes[2])]
+        return np.array(parts.reshape(self.targets, -1)[:, FORECAST])
 
     def settle(self, slots: Int64s, forecast: Floats) -> Floats:
         """Keep a block's one-step forecasts; what each event had been forecast to be, (n, T)."""

@@ -10,7 +10,7 @@ import msgspec
 
 from stream_rnn import registry
 from stream_rnn.codec import Codec
-from stream_rnn.config import Config, End, Event
+from stream_rnn.config import Config, End, Event, watching
 from stream_rnn.engine import Engine
 from stream_rnn.errors import ConfigError
 from stream_rnn.importing import named
@@ -23,10 +23,11 @@ def engine_of(config: Config, *, new_outputs: bool = False) -> Engine:
     source = source_of(config, context)
     letters = config.dead_letter
     dead_letter = None if letters is None else sink_of(config, "dead_letter", letters, context)
+    alerts = None if config.alerts is None else sink_of(config, "alerts", config.alerts, context)
     return Engine(
         source, model_of(config), sink_of(config, "sink", config.sink, context), dead_letter, config.state.path,
         codec=lambda: codec_of(config.event, source), transform=transform_of(config.event),
-        new_outputs=new_outputs, name=config.name, listen=config.http.listen, token=config.http.token,
+        alerts=alerts, new_outputs=new_outputs, name=config.name, listen=config.http.listen, token=config.http.token,
         **policy_of(config),
     )  # fmt: skip
 
@@ -64,7 +65,7 @@ def model_of(config: Config) -> Forecaster:
     event = config.event
     if event.task != "forecast":
         raise ConfigError(f'event.task = "{event.task}": only "forecast" can be run')
-    return forecaster(event, msgspec.structs.asdict(config.model))
+    return forecaster(event, msgspec.structs.asdict(config.model) | watching(config.alerting, config.anomaly))
 
 
 def forecaster(event: Event, model: dict[str, Any]) -> Forecaster:

@@ -22,7 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_rnn import blob, growth
+from stream_rnn.alerts import Watch, tell
 from stream_rnn.answers import Answers
+from stream_rnn.drift import actions_of
 from stream_rnn.errors import ConfigError, InputError, StateMismatch
 from stream_rnn.experts import NAMES, Experts, loss_of
 from stream_rnn.features import Features, Floats, Inputs, forecasts
@@ -41,7 +43,8 @@ LOSSES = {  # what they are for a network alone: the learner's loss, and its del
 }  # fmt: skip
 _FORMAT = "forecaster/1"
 NO_WEIGHTS = ("fields", "units", "learner.counters", "learner.torch")  # of the shared arrays
-LIVE = ("lr", "clip", "intervals", "show_experts")  # settings that may change while it runs
+# settings that may change while it runs
+LIVE = ("lr", "clip", "intervals", "show_experts", "alert_budget", "silent_alerts")
 
 
 class Forecaster:
@@ -56,6 +59,9 @@ class Forecaster:
 
     cell, backend, device: as a Learner's. A cell of your own is given room for max_features unnamed features, or all
     named ones, from the beginning: as a class or function (inputs, hidden) it is told how many inputs that makes.
+    alert_budget: how many alerts of a key are wanted ("1/week"; None: none), in the long run. silent_alerts: also where
+    a key is silent. learn_anomalies: "always", or "down-weight" (one event at a time: several times slower). drift:
+    "none", "page-hinkley" or "adwin"; on_drift: "alert", "boost_lr", or both.
 
     >>> model = Forecaster("temperature", key="room", time="at")
     >>> p = model.step({"room": "hall", "at": "2024-05-01T10:00", "temperature": 20.5})
@@ -87,6 +93,11 @@ class Forecaster:
         show_experts: bool = False,
         backend: str = "auto",
         device: str = "cpu",
+        alert_budget: str | None = "1/week",
+        silent_alerts: bool = True,
+        learn_anomalies: str = "always",
+        drift: str = "none",
+        on_drift: str | Sequence[str] = ("alert",),
     ) -> None:
         self.targets = names_of("target", target, empty=False)
         _among("kind", kind, KINDS)
@@ -110,6 +121,8 @@ class Forecaster:
             "ignore": list(names_of("ignore", ignore)),
             "intervals": list(levels_of(LEVELS[kind] if intervals is None else intervals)),
             "show_experts": _is_flag("show_experts", show_experts),
+            "alert_budget": alert_budget, "silent_alerts": _is_flag("silent_alerts", silent_alerts),
+            "learn_anomalies": learn_anomalies, "drift": drift, "on_drift": list(actions_of(on_drift)),
         }  # fmt: skip
         self._cell: CellLike = CELLS[kind] if cell is None else cell
         self._network: dict[str, Any] = {"backend": backend, "device": device}
@@ -150,6 +163,10 @@ class Forecaster:
         )  # fmt: skip
         self.learner.stopwatch = None if before is None else before.stopwatch
         self.intervals = Intervals(T, self.horizon, s["intervals"], self.keyspace)
+        self.watch = Watch(
+            self.targets, self.keyspace, budget=s["alert_budget"], silent=s["silent_alerts"], keyed=keyed,
+            drift=s["drift"], on_drift=tuple(s["on_drift"]), learn=s["learn_anomalies"],
+        )  # fmt: skip
         self.answers = Answers(self.targets, self.horizon, NAMES)
 
     # Events -------------------------------------------------------------------------------------------
@@ -176,26 +193,54 @@ class Forecaster:
 
     def _advance(self, block: Block, start: int, stop: int) -> list[Prediction]:
         """Take rows start … stop - 1 through: the model has room for their features."""
+        if not self.watch.drifts.boosts and not self.watch.weighs:
+            return self._take(block, start, stop)
+        out: list[Prediction] = []
+        for begin, end in self.watch.drifts.cells(start, stop):  # in each the learning rate stays
+            if self.watch.drifts.boosts:
+                self.learner.lr = self.settings["lr"] * self.watch.drifts.factor()
+            for row in range(begin, end) if self.watch.weighs else (begin,):
+                out += self._take(block, row, row + 1 if self.watch.weighs else end)
+        return out
+
+    def _take(self, block: Block, start: int, stop: int) -> list[Prediction]:
+        """The same; one event at a time where its label's weight depends on how strange it is."""
         keys, time, values = block.keys[start:stop], block.time[start:stop], block.values[start:stop]
         slots = self.features.enter(keys)
         inputs = self.features.read(slots, time, values, *self.fields.layout())
-        forecast, shares = self._forecast(slots, time, values, inputs)
+        unit = self.features.unit(inputs)
+        watched, weights = None, None
+        if self.watch.weighs:
+            before = self.features.predicted(int(slots[0]))[None]
+            watched = self.watch.look(keys, slots, time, values, before, unit)
+            weights = self.watch.weights(watched)
+        forecast, shares = self._forecast(slots, time, values, inputs, weights)
         predicted = self.features.settle(slots, forecast)
         half, told = None, None
         if levels := self.intervals.levels:
-            half, told = self.intervals.track(slots, values, forecast, self.features.unit(inputs), inputs.step)
+            half, told = self.intervals.track(slots, values, forecast, unit, inputs.step)
+        if watched is None:
+            watched = self.watch.look(keys, slots, time, values, predicted, unit)
         actual = np.ascontiguousarray(values[:, : len(self.targets)])
-        return self.answers.predictions(keys, time, inputs.step, predicted, actual, forecast, inputs.expected, levels,
-                                        half, told, shares)  # fmt: skip
+        out = self.answers.predictions(
+            keys, time, inputs.step, predicted, actual, forecast, inputs.expected, levels, half, told, shares,
+            watched.judged.anomaly, watched.judged.p_value,
+        )  # fmt: skip
+        for row, alert in watched.alerts.items():
+            tell(alert, out[row])
+        return out
 
-    def _forecast(self, slots: Int64s, time: Floats, values: Floats, inputs: Inputs) -> tuple[Floats, Floats | None]:
+    def _forecast(
+        self, slots: Int64s, time: Floats, values: Floats, inputs: Inputs, weights: NDArray[np.float32] | None
+    ) -> tuple[Floats, Floats | None]:
         """Learn from a block and forecast after each event, (n, outputs); and the experts' shares, if to be shown."""
         lags = self.features.lags
         if self.experts is None:
-            y = self.learner.advance_many(inputs.X, inputs.labels, lags=lags, slots=slots)
+            y = self.learner.advance_many(inputs.X, inputs.labels, lags=lags, slots=slots, weights=weights)
             return forecasts(inputs.base, inputs.scale, y), None
         X, usual = self.experts.read(slots, time, values, inputs)
-        y, hidden = self.learner.advance_many(X, inputs.labels, lags=lags, slots=slots, return_hidden=True)
+        y, hidden = self.learner.advance_many(X, inputs.labels, lags=lags, slots=slots, weights=weights,
+                                              return_hidden=True)  # fmt: skip
         shown = self.settings["show_experts"]
         forecast, shares = self.experts.mix(slots, values, X, usual, inputs, y, hidden, shown)
         return forecast, shares if shown else None
@@ -206,6 +251,10 @@ class Forecaster:
         if self.experts is None or slot < 0:
             return None
         return self.answers.shares(self.experts.shares(slot)[None])[0]
+
+    def forget(self, keys: Sequence[Key]) -> None:
+        """Be told that these keys have been dropped from `keyspace`, for good: they begin afresh if they come again."""
+        self.watch.forget(keys)
 
     # Features that turn up later ----------------------------------------------------------------------
 
@@ -223,11 +272,12 @@ class Forecaster:
             self.keyspace.tables.clear()
             self._build(units)
             return
-        learner, experts = self.learner, self.experts
+        learner, experts, watch = self.learner, self.experts, self.watch
         growth.replace_tables(self.keyspace, lambda: self._build(units))
         self.learner.load_shared(growth.wider_shared(learner, self.learner))
         if experts is not None and self.experts is not None:
             self.experts.take_over(experts)
+        self.watch.take_over(watch)
 
     def _adapt(self, state: bytes) -> bytes | None:
         if is_custom(self.learner.cell):  # never grows
@@ -244,11 +294,15 @@ class Forecaster:
         return self.learner.counters | {"bad": f.bad, "masked": f.masked, "over_limit": f.over_limit}
 
     def set_live(self, name: str, value: Any) -> None:
-        """Change lr, clip, the levels of intervals or whether experts are shown, while learning."""
+        """Change lr, clip, the levels of intervals, whether experts are shown, or what is alerted, while learning."""
         _among("the setting", name, LIVE)
         if name == "intervals":
             self.intervals.levels = levels_of(value)
             value = list(self.intervals.levels)
+        elif name == "alert_budget":
+            self.watch.anomalies.budget = value
+        elif name == "silent_alerts":
+            self.watch.silent = _is_flag(name, value)
         elif name == "show_experts":
             _is_flag(name, value)
         else:
@@ -262,6 +316,7 @@ class Forecaster:
         arrays = {f"learner.{name}": array for name, array in self.learner.shared_arrays().items()}
         if self.experts is not None:
             arrays |= {f"experts.{name}": array for name, array in self.experts.shared_arrays().items()}
+        arrays |= {f"watch.{name}": array for name, array in self.watch.arrays().items()}
         return arrays | {"fields": self.fields.pack(), "units": np.array([self.features.units], np.int64)}
 
     def load_shared(self, arrays: dict[str, NDArray[Any]]) -> None:
@@ -279,11 +334,12 @@ class Forecaster:
         self.learner.load_shared(_under("learner.", arrays))
         if self.experts is not None:
             self.experts.load_shared(_under("experts.", arrays))
+        self.watch.load(_under("watch.", arrays))
         self.fields.unpack(arrays["fields"])
 
     def weights(self) -> set[str]:
         """The shared arrays that are weights or an optimizer's: what may be taken from an older state of this model."""
-        return {n for n in self.shared_arrays() if n not in NO_WEIGHTS}
+        return {n for n in self.shared_arrays() if n not in NO_WEIGHTS and not n.startswith("watch.")}
 
     def to_bytes(self) -> bytes:
         """The whole model; `from_bytes` goes on bit for bit."""

@@ -20,9 +20,9 @@ from stream_rnn import phases
 from stream_rnn.connectors import Log, Message, Output
 from stream_rnn.errors import RecoveryError
 from stream_rnn.meter import Meter
-from stream_rnn.records import BadEvent, Position, Prediction, Record
+from stream_rnn.records import Alert, BadEvent, Position, Prediction, Record
 
-PREDICTIONS, DEAD_LETTERS = "predictions", "dead_letters"
+PREDICTIONS, DEAD_LETTERS, ALERTS = "predictions", "dead_letters", "alerts"
 Result = Prediction | BadEvent | None  # None: transform left the event out
 
 _AT = attrgetter("at")
@@ -106,6 +106,9 @@ class Outputs:
         """The messages of a block, one result a record."""
         phases.enter("write")
         sources = sources_of(self._log.name, records)
+        alerted = [i for i, p in enumerate(results) if p.__class__ is Prediction and p.alert]
+        for i in alerted:
+            results[i].alert.source = sources[i]  # type: ignore[union-attr]
         first = self._first_wanted(PREDICTIONS, records)
         if first < len(records) and PREDICTIONS in self.outputs:
             messages = _predictions(records, sources, results, first)
@@ -119,6 +122,12 @@ class Outputs:
             letters = [_dead_letter(records[i], sources[i], result, output.keeps_headers)
                        for i, result in enumerate(results) if i >= first and isinstance(result, BadEvent)]  # fmt: skip
             output.write(letters)
+        if ALERTS in self.outputs:
+            first = self._first_wanted(ALERTS, records)
+            alerts = [_alert(records[i], results[i].alert) for i in alerted if i >= first]  # type: ignore[union-attr]
+            if alerts:
+                phases.enter("between")
+                self.outputs[ALERTS].write(alerts)
         self._last, self._resume_at = sources[-1], records[-1].resume_at
         self.dirty = True
 
@@ -183,6 +192,14 @@ def _predictions(
             p.source = sources[i]
             messages.append(Message(_ENCODE(p), sources[i], records[i]))
     return messages
+
+
+def _alert(record: Record, alert: Alert) -> Message:
+    """One that is about another key than its event's goes out under that key."""
+    if alert.kind in ("silent", "back") or record.key is None:
+        key = alert.key if isinstance(alert.key, (str, bytes, type(None))) else _ENCODE(alert.key)
+        record = msgspec.structs.replace(record, key=key.encode() if isinstance(key, str) else key)
+    return Message(_ENCODE(alert), alert.source or "", record)
 
 
 def _dead_letter(record: Record, source: str, bad: BadEvent, headers: bool) -> Message:

@@ -58,10 +58,32 @@ class Prediction(msgspec.Struct, gc=False, omit_defaults=False):
     interval: Any = msgspec.UNSET  # {level: [lo, hi]} of `forecast`
     predicted_interval: Any = msgspec.UNSET  # the same of `predicted`
     anomaly: Any = msgspec.UNSET  # 0 … 1, of this event
-    p_value: Any = msgspec.UNSET
+    p_value: Any = msgspec.UNSET  # the share of earlier errors that were as large
     experts: Any = msgspec.UNSET
     id: Any = msgspec.UNSET  # of the event, where events have ids
     probabilities: Any = msgspec.UNSET  # of classes: {class: p}, of `predicted` and the others
+    alert: Any = msgspec.UNSET  # an Alert, where there is one
+
+
+class Alert(msgspec.Struct, gc=False, omit_defaults=False):
+    """Something to be told; at most one an event, in its Prediction's `alert` and in a job's [alerts].
+
+    Of an anomaly, score to interval are what was said of the event. A key that is silent, or back, is told of with
+    another's event: `key` is whose alert it is, `time` when it was noticed, `source` which event it came with.
+    """
+
+    key: Any
+    time: float | None  # epoch seconds
+    kind: str  # anomaly | drift | silent | back
+    source: str | None = None  # the engine fills it in
+    target: str | None = None  # anomaly, drift
+    score: float | None = None  # its `anomaly`, 0.5 … 1
+    p_value: float | None = None
+    actual: float | None = None
+    predicted: float | None = None
+    interval: Any = None  # the `predicted_interval`
+    why: str | None = None  # which statistic it was: kernels/anomaly.py
+    last_time: float | None = None  # silent, back: of the key's newest event before
 
 
 def flatten(event: dict[Any, Any]) -> Event:

@@ -374,6 +374,8 @@ class Shard:
             if stop > start:
                 results += self.model.step_many(events[start:stop])
             self._spill.drop(keys)
+            if hasattr(self.model, "forget"):
+                self.model.forget(keys)
             start = stop
         return results + self.model.step_many(events[start:]) if start < len(events) else results
 

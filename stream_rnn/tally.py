@@ -26,6 +26,7 @@ class Tally(msgspec.Struct):
     skipped: int = 0  # left out by transform
     bad: dict[str, int] = {}  # by cause
     gaps: int = 0  # times that the source had lost what came next
+    alerts: dict[str, int] = {}  # by kind
     silent: int = 0  # keys that started afresh after a long silence, or were deleted for it
     recent: list[float] = []  # event times before the next look for idle keys (idle.py)
 
@@ -33,6 +34,9 @@ class Tally(msgspec.Struct):
         """One block's."""
         n = len(results)
         self.events += n
+        for p in results:
+            if p.__class__ is Prediction and p.alert:
+                self.alerts[p.alert.kind] = self.alerts.get(p.alert.kind, 0) + 1
         if set(map(type, results)) == {Prediction}:
             self.predictions += n
             return
@@ -47,7 +51,8 @@ class Tally(msgspec.Struct):
     def told(self) -> dict[str, Any]:
         """For people."""
         return {"events": self.events, "predictions": self.predictions, "skipped": self.skipped,
-                "bad": dict(self.bad), "gaps": self.gaps, "silent": self.silent}  # fmt: skip
+                "bad": dict(self.bad), "gaps": self.gaps, "silent": self.silent,
+                "alerts": dict(self.alerts)}  # fmt: skip
 
     def pack(self) -> NDArray[np.uint8]:
         """As an array of a checkpoint."""

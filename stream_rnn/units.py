@@ -18,6 +18,8 @@ _DURATIONS = {
 }
 _SIZES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZES |= {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_PERIODS = {"hour": 3600.0, "day": 86400.0, "week": 604800.0, "month": 2629800.0, "year": 31557600.0}
+_RATE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:/|per)\s*([a-z]+)\s*")
 _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-zµ]+)\s*")
 
 
@@ -37,6 +39,18 @@ def nbytes(text: str) -> int:
     (1048576, 1500)
     """
     return int(_quantity(text, _SIZES, 'a number and a unit: "500kB", "64MiB", "4GiB"'))
+
+
+def per(text: str) -> float:
+    """How often, as times a second; a month is a twelfth of a year of 365.25 days.
+
+    >>> per("1/hour") * 3600, round(per("2 per week") * 604800)
+    (1.0, 2)
+    """
+    match = _RATE.fullmatch(text) if isinstance(text, str) else None
+    if not match or match[2] not in _PERIODS or not float(match[1]) > 0:
+        raise ValueError('give a number and a time: "1/week", "3/day", "10/month"')
+    return float(match[1]) / _PERIODS[match[2]]
 
 
 def show_seconds(value: float) -> str:

@@ -180,7 +180,7 @@ class Job:
 
     def outcome(self) -> Outcome:
         """What is there now."""
-        names = [self.settings[n] for n in ("sink.path", "dead_letter.path") if n in self.settings]
+        names = [self.settings[n] for n in ("sink.path", "dead_letter.path", "alerts.path") if n in self.settings]
         outputs = {n: (self.folder / n).read_bytes() for n in names if (self.folder / n).exists()}
         with Store(self.state, write=False) as store:
             found = store.newest()

@@ -57,6 +57,13 @@ def test_nor_in_the_default_model_nor_with_silent_keys_nor_from_csv(name, phase,
     kill_in(phase, 8, name, 3, nursery, whole, tmp_path)
 
 
+@pytest.mark.parametrize("phase", ["write", "between", "commit", "copy", "checkpointed", "replay"])
+def test_alerts_are_out_once_each(phase, nursery, whole, tmp_path):
+    alerts = [json.loads(line) for line in whole("alerts").outputs["alerts.jsonl"].splitlines()]
+    assert {a["kind"] for a in alerts} >= {"anomaly", "silent", "back"}
+    kill_in(phase, 2 if phase == "replay" else 8, "alerts", 2, nursery, whole, tmp_path)
+
+
 def test_silent_keys_are_deleted_and_start_afresh(whole):
     found = whole("idle")
     steps = [(line["key"], line["step"]) for line in map(json.loads, found.outputs["out.jsonl"].splitlines())]
