@@ -23,8 +23,8 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         "limits.memory": "1MiB", "limits.idle_key_ttl": "500s"}},
     "torch": {"records": 300, "settings": {"model.cell": "cells:Gated", "model.backend": "torch", "model.hidden": 4,
                                            "model.max_features": 4}},
-    "alerts": {"records": 4000, "keys": 60, "churn": 400, "settings": {
-        "alerts.type": "file", "alerts.path": "alerts.jsonl", "alerts.budget": "10/hour", "limits.memory": "1MiB",
+    "alerts": {"records": 4000, "keys": 12, "churn": 700, "settings": {
+        "alerts.type": "file", "alerts.path": "alerts.jsonl", "alerts.budget": "60/hour",
         "limits.idle_key_ttl": "1500s", "anomaly.drift": "adwin", "anomaly.on_drift": ["alert", "boost_lr"]}},
     "mixture": {"records": 1500, "keys": 80, "settings": {
         "model.kind": "mixture", "model.k1": 1, "event.horizon": 2, "limits.memory": "1MiB",

@@ -60,7 +60,7 @@ def test_nor_in_the_default_model_nor_with_silent_keys_nor_from_csv(name, phase,
 @pytest.mark.parametrize("phase", ["write", "between", "commit", "copy", "checkpointed", "replay"])
 def test_alerts_are_out_once_each(phase, nursery, whole, tmp_path):
     alerts = [json.loads(line) for line in whole("alerts").outputs["alerts.jsonl"].splitlines()]
-    assert {a["kind"] for a in alerts} >= {"anomaly", "silent", "back"}
+    assert {a["kind"] for a in alerts} >= {"anomaly", "silent"}
     kill_in(phase, 2 if phase == "replay" else 8, "alerts", 2, nursery, whole, tmp_path)
 
 
