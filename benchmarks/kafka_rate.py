@@ -57,6 +57,7 @@ def main() -> None:
     options.add_argument("--events", type=int, default=None, help="of the catch-up (default 300,000)")
     options.add_argument("--only", default="", help="rows whose name has this in it")
     options.add_argument("--no-quix", action="store_true", help="ours alone")
+    options.add_argument("--no-catch-up", action="store_true", help="the steady rate alone")
     options.add_argument("--no-steady", action="store_true", help="catch-up alone")
     options.add_argument("--worker", nargs=5, help=argparse.SUPPRESS)
     args = options.parse_args()
@@ -69,7 +70,8 @@ def main() -> None:
     with Broker() as broker:
         bench = Bench(broker, cores[-1])
         rows = {name: row for name, row in ROWS.items() if args.only in name}
-        bench.catch_up(rows, n, args.rounds or (1 if args.quick else 3), not args.no_quix)
+        if not args.no_catch_up:
+            bench.catch_up(rows, n, args.rounds or (1 if args.quick else 3), not args.no_quix)
         for name, (client, model, _) in rows.items():
             if model == "alone" and not args.no_steady:
                 bench.steady(name, client, model, 5.0 if args.quick else 20.0)
@@ -132,7 +134,7 @@ class Bench:
         producer.produce(topic, lines[0][1], lines[0][0], 0)  # when it is out, the worker runs
         while not late:
             producer.poll(0.05)
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), cpu_s(process.pid)
         for i, (key, line) in enumerate(lines):
             if (ahead := i / STEADY_PER_S - (time.perf_counter() - start)) > 0.002:
                 time.sleep(ahead)
@@ -140,11 +142,13 @@ class Bench:
             producer.poll(0)
         producer.flush(10)
         reader.join(20)
+        cpu = cpu_s(process.pid) - cpu
         stop(process)
         late = sorted(late[len(late) // 20 :])  # not the first one's, nor those of the first moments
         p50, p99 = late[len(late) // 2], late[int(0.99 * (len(late) - 1))]
         print(f"  steady {STEADY_PER_S:,} events/s, {name}: p50 {p50 * 1e3:.0f} ms, p99 {p99 * 1e3:.0f} ms, most "
-              f"{late[-1] * 1e3:.0f} ms   bar {BAR_P99_S * 1e3:.0f}  {verdict(p99 <= BAR_P99_S)}")  # fmt: skip
+              f"{late[-1] * 1e3:.0f} ms   bar {BAR_P99_S * 1e3:.0f}  {verdict(p99 <= BAR_P99_S)}; "
+              f"{cpu / wanted * 1e6:.0f} µs of CPU an event")  # fmt: skip
 
     def topic(self, kind: str) -> str:
         """A new one."""

@@ -126,7 +126,8 @@ _DEFAULTS: dict[str, Value] = {
     "socket.timeout.ms": 10_000,  # after that long the outcome of a commit counts as unknown
     "isolation.level": "read_committed",
     "reconnect.backoff.max.ms": 500,  # both clients' own maximum makes a short outage a long one
-    "fetch.wait.max.ms": 20,
+    "fetch.min.bytes": 64 * 1024,  # with the next one: a hundred fetches a second, not one for every few records
+    "fetch.wait.max.ms": 10,
     "linger.ms": 50,  # nothing is to be seen before a commit, and that does not linger
     "batch.size": 256 * 1024,
     "message.max.bytes": 64 << 20,  # what a message may be is the topic's to say
@@ -144,6 +145,8 @@ class KafkaSettings:
         self._options: dict[str, Value] = {}
         for name, value in options.items():
             self._options[name] = _checked(name, value)
+        if "fetch.wait.max.ms" in self._options:  # whoever sets that has a wait in mind that ends when records come
+            self._options.setdefault("fetch.min.bytes", 1)
         if not self._options.get("bootstrap.servers"):
             raise ConfigError('[kafka] needs "bootstrap.servers", for example "127.0.0.1:9092"')
         if client == "kafka-python":

@@ -128,3 +128,12 @@ def complaint(name, value):
     except confluent_kafka.KafkaException as e:
         return e.args[0].str()
     return ""
+
+
+def test_fetches_wait_for_some_bytes_unless_a_wait_was_asked_for():
+    usual = KafkaSettings({"bootstrap.servers": "h:1"})
+    assert (usual.get("fetch.min.bytes"), usual.get("fetch.wait.max.ms")) == (65536, 10)
+    patient = KafkaSettings({"bootstrap.servers": "h:1", "fetch.wait.max.ms": 500})
+    assert (patient.get("fetch.min.bytes"), patient.get("fetch.wait.max.ms")) == (1, 500)
+    both = KafkaSettings({"bootstrap.servers": "h:1", "fetch.wait.max.ms": 500, "fetch.min.bytes": 7})
+    assert both.kafka_python("consumer")["fetch_min_bytes"] == both.confluent("consumer")["fetch.min.bytes"] == 7
