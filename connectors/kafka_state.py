@@ -196,7 +196,9 @@ class SharedState:
                 current, pieces = head.generation, {}
             pieces[head.slot] = record.value  # type: ignore[assignment]
             if len(pieces) == head.slots:
-                data = b"".join([pieces[n] for n in range(head.slots)])
+                data = bytearray()
+                for n in range(head.slots):
+                    data += pieces.pop(n)  # never twice in memory
                 if zlib.crc32(data) == head.crc:
                     found = Snapshot(data, head.position, head.notes)
         return found

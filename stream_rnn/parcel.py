@@ -41,7 +41,7 @@ class _Head(msgspec.Struct, kw_only=True):
 
 
 class Parcel(msgspec.Struct):
-    """What `unpack` finds. `rows` can be gone through once."""
+    """What `unpack` finds. `rows` can be gone through once; those that changed last come last."""
 
     starts: dict[str, Place]
     settings: list[SettingChange]
@@ -143,6 +143,7 @@ def _array(frame: memoryview) -> tuple[str, Any]:
 
 
 def _rows(frames: Iterator[memoryview]) -> Iterator[KeyState]:
-    for frame in frames:
-        for key, seen, state in msgspec.msgpack.decode(frame):
+    """Those that changed last, which a store gives first, come last: so a store wants them."""
+    for frame in reversed(list(frames)):
+        for key, seen, state in reversed(msgspec.msgpack.decode(frame)):
             yield KeyState(unpack_key(key), state, seen)

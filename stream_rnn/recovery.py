@@ -117,8 +117,7 @@ def _from_elsewhere(
     remark = f"taken over from {shared.name}, at {log.name}{_text(at)}; {before}"
     if store.damaged is not None:
         remark += f"; {store.damaged}"
-    rows = list(parcel.rows)  # those that changed last first: the store wants them last
-    store.take_over(parcel.snapshot, reversed(rows), parcel.settings, parcel.starts)
+    store.take_over(parcel.snapshot, parcel.rows, parcel.settings, parcel.starts)
     return True, remark
 
 

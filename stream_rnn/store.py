@@ -19,6 +19,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +50,7 @@ _ROWS = ("SELECT s.key, s.generation, s.crc, s.seen, s.state FROM "
          f"(SELECT id FROM ({_LIVE}) ORDER BY id DESC) l CROSS JOIN states s ON s.id = l.id")  # fmt: skip
 
 _ROW = struct.Struct("<qd")
+_BATCH = 1000  # rows at a time
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -543,6 +545,7 @@ def _insert(
     db: sqlite3.Connection, generation: int, changed: Iterable[KeyState], gone: Iterable[Key]
 ) -> tuple[int, int]:
     """Write the rows; how many have a state, and the sum of their checksums."""
+    insert = partial(db.executemany, "INSERT INTO states(key, generation, crc, seen, state) VALUES(?, ?, ?, ?, ?)")
     rows: list[tuple[Any, ...]] = []
     total = 0
     live: set[bytes] = set()
@@ -552,9 +555,12 @@ def _insert(
         total += crc
         live.add(packed)
         rows.append((packed, generation, crc, seen, state))
+        if len(rows) == _BATCH:
+            insert(rows)
+            rows = []
     dead = {pack_key(key) for key in gone} - live  # one that came back at once has a state again
     rows += [(packed, generation, None, None, None) for packed in sorted(dead)]
-    db.executemany("INSERT INTO states(key, generation, crc, seen, state) VALUES(?, ?, ?, ?, ?)", rows)
+    insert(rows)
     return len(live), total
 
 
