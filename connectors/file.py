@@ -97,8 +97,10 @@ class FileSource:
         gzipped = suffix == ".gz"
         if suffix == ".tsv" and delimiter is None:
             delimiter = "\t"
-        if self.format not in ("csv", "json", "parquet"):
-            raise ConfigError(f"{self.path}: a file is csv, json (one object a line) or parquet, not {self.format}")
+        if self.format not in ("csv", "json", "parquet", "text"):
+            raise ConfigError(
+                f"{self.path}: a file is csv, json (one object a line), parquet or text, not {self.format}"
+            )
         if follow and (gzipped or self.format == "parquet"):
             kind = "gzipped" if gzipped else "Parquet"
             raise ConfigError(f"source.follow: {self.path} is {kind}; only a plain .jsonl or .csv file can be followed")
@@ -120,7 +122,8 @@ class FileSource:
             from stream_rnn.connectors.follow import FollowedLines
 
             return FollowedLines(self.path, csv=self.format == "csv", delimiter=delimiter)
-        return WholeLines(self.path, csv=self.format == "csv", gzipped=gzipped, delimiter=delimiter)
+        kind = {"csv": self.format == "csv", "json": self.format == "json"}
+        return WholeLines(self.path, **kind, gzipped=gzipped, delimiter=delimiter)
 
     def join(self, owner: Owner) -> None:
         """The file is ours at once."""
@@ -169,7 +172,7 @@ class FileSource:
 class WholeLines:
     """A file of lines that is read once through."""
 
-    def __init__(self, path: Path, *, csv: bool, gzipped: bool, delimiter: str | None) -> None:
+    def __init__(self, path: Path, *, csv: bool, json: bool, gzipped: bool, delimiter: str | None) -> None:
         self._path = path
         self._file = path.open("rb", buffering=0)
         self._stream: Any = gzip.GzipFile(fileobj=self._file) if gzipped else self._file
@@ -179,7 +182,7 @@ class WholeLines:
             self._load()
         if csv and self._cutter.columns is None:
             raise InputError(f"{path} is empty; a CSV file begins with a line of column names")
-        if not csv and self._cutter.peek().lstrip()[:1] == b"[":
+        if json and self._cutter.peek().lstrip()[:1] == b"[":
             raise InputError(f"{path} is a JSON array; make it one object a line: jq -c '.[]' {path.name} > new.jsonl")
 
     @property

@@ -21,8 +21,8 @@ class StdinSource:
     replays = False
 
     def __init__(self, *, format: str = "json", delimiter: str | None = None, fd: int = 0) -> None:
-        if format not in ("csv", "json"):
-            raise ConfigError(f"standard input is read as csv or json (one object a line), not {format!r}")
+        if format not in ("csv", "json", "text"):
+            raise ConfigError(f"standard input is read as csv, json (one object a line) or text, not {format!r}")
         self._fd = fd
         self._cutter = LineCutter("standard input", csv=format == "csv", delimiter=delimiter)
         self._ended = False

@@ -111,5 +111,7 @@ def _of_shard(s: dict[str, Any]) -> list[str]:
         told.append(f"checkpoint {age(at)} ago, {s['since_checkpoint']:,} events since")
     if s["quality"]["ratio"] is not None:
         told.append(f"lately its error is {s['quality']['ratio']:.2f} × the last value's")
+    if "bits_per_byte" in s["quality"]:
+        told.append(f"lately a text costs {s['quality']['bits_per_byte']:.2f} bits a byte")
     told += [f"{output}: {mark or 'empty'}" for output, mark in s["marks"].items()]
     return told + [f"{what}: {s[what]}" for what in ("bad", "skipped", "gaps", "error") if s[what]]

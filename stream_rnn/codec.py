@@ -23,7 +23,7 @@ from stream_rnn import csvblock, csvtext
 from stream_rnn.errors import ConfigError
 from stream_rnn.records import BadEvent, Event, Record, flatten
 
-FORMATS = ("json", "csv", "msgpack")
+FORMATS = ("json", "csv", "msgpack", "text")
 _MISSING = msgspec.UNSET
 _LEAF = bool | int | float | str | list[Any] | None | msgspec.UnsetType  # an object here: the slow way flattens it
 _OURS = ("@key", "@timestamp")
@@ -70,7 +70,8 @@ class Codec:
         self._delimiter = delimiter
         self._header: bytes | None = None
         self._plan: tuple[str, int, list[tuple[int, str, bool]]] | None = None
-        self._decode = {"json": self._json(), "csv": self._csv, "msgpack": self._msgpack}[format]
+        self._decode = {"json": self._json(), "csv": self._csv, "msgpack": self._msgpack,
+                        "text": self._plain_text}[format]  # fmt: skip
 
     def decode(self, records: Sequence[Record]) -> list[Event | BadEvent]:
         """One event or BadEvent a record, in order."""
@@ -136,6 +137,9 @@ class Codec:
 
     def _msgpack(self, value: bytes, record: Record) -> Event:
         return self.event(msgspec.msgpack.decode(value))
+
+    def _plain_text(self, value: bytes, record: Record) -> Event:
+        return {"text": _text_of(value)}
 
     def _csv(self, value: bytes, record: Record) -> Event:
         delimiter, width, wanted = self._csv_plan(record)

@@ -8,7 +8,7 @@ settings for the docs. How a file is read and checked: configfile.py.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -28,15 +28,18 @@ class Event(Section, frozen=True):
     """What the records say, and what is wanted of them."""
 
     format: Annotated[
-        Literal["json", "csv", "msgpack"] | None, "of the records; unset: by a file's suffix, else json"
+        Literal["json", "csv", "msgpack", "text"] | None,
+        "of the records; unset: by a file's suffix, else json; text: each is a text by itself (task = \"text\")",
     ] = None
     key: Annotated[Names, 'field or fields that tell series apart; "@key": the record\'s key; unset: one series'] = ()
     time: Annotated[
         str | None, "field with the event's time; \"@timestamp\" or unset: the record's own, where it has one"
     ] = None
     features: Annotated[Names | None, "fields to learn from; unset: every numeric field"] = None
-    target: Annotated[Names, "field or fields to forecast; for regress the field to predict"] = ()
-    task: Annotated[Literal["forecast", "regress", "classify"], "what to learn"] = "forecast"
+    target: Annotated[
+        Names, "field or fields to forecast; for regress the field to predict; for text the field with the text"
+    ] = ()
+    task: Annotated[Literal["forecast", "regress", "classify", "text"], "what to learn"] = "forecast"
     horizon: Annotated[int, Meta(ge=1), "how many coming events of a key to forecast"] = 1
     label: Annotated[str | None, "regress, classify: field with the label, in the event or in a later record"] = None
     id: Annotated[str | None, "field by which a later label finds its event"] = None
@@ -92,6 +95,7 @@ class Text(Section, frozen=True):
         "mixture"
     )
     unit: Annotated[Literal["bytes", "chars"], "what is guessed one by one; at most 255 different characters"] = "bytes"
+    contexts: Annotated[int, Meta(ge=2), "slots for counts of contexts, a power of two; 6 bytes each"] = 1 << 22
     cell: Annotated[Literal["gru", "lstm", "elman"], "recurrent cell"] = "lstm"
     hidden: Annotated[int, Meta(ge=1, le=4096), "recurrent units; the time a symbol takes grows with their square"] = (
         128
@@ -267,7 +271,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     kafka: Kafka = Kafka()
     source: End
     event: Event
-    model: Model = Model()
+    model: Model | Text = Model()
     sink: End
     dead_letter: End | None = None
     alerts: End | None = None
@@ -310,8 +314,10 @@ def parse(document: configfile.Document) -> Config:
     if "kafka" in document.tree:
         values["kafka"] = _kafka(document)
     for name, struct in SECTIONS.items():
-        if name in document.tree or name == "event":
-            values[name] = document.section((name,), struct)
+        of_text = name == "model" and values["event"].task == "text"
+        if name in document.tree or name == "event" or of_text:
+            values[name] = document.section((name,), Text if of_text else struct)
+    values["event"] = text_event(values["event"])
     for name, types in ENDS.items():
         if name not in document.tree:
             continue
@@ -384,12 +390,20 @@ def _check(document: configfile.Document, config: Config) -> None:
         raise ConfigError(f"{document.where(path)}: {text}")
 
     event, model = config.event, config.model
+    if event.task == "text":
+        _check_text(event, refuse)
+        for name in ("alerts", "anomaly"):
+            if name in document.tree:
+                refuse((name,), f'there is [{name}], and event.task = "text" tells no anomalies: each text\'s '
+                       "bits_per_byte says how odd it is; leave the section out")  # fmt: skip
+    if event.format == "text" and event.task != "text":
+        refuse(("event", "format"), 'event.format = "text": only event.task = "text" learns from plain texts')
     if event.task == "forecast" and not event.target:
         refuse(
             ("event", "target"),
             'event.target is not set: name the field to forecast, for example target = "temperature"',
         )
-    if event.task != "forecast" and not (event.label or event.target):
+    if event.task not in ("forecast", "text") and not (event.label or event.target):
         refuse(("event", "label"), f"event.label is not set: task = {event.task!r} needs the field with the label")
     if event.task != "forecast" and event.horizon != 1:
         refuse(("event", "horizon"), f"event.horizon = {event.horizon}: only forecast has a horizon")
@@ -443,6 +457,30 @@ def watching(alerts: Alerting, anomaly: Anomaly) -> dict[str, Any]:
     }
 
 
+def text_event(event: Event) -> Event:
+    """Where no field is named, the records themselves are the texts."""
+    if event.task != "text" or event.target or event.format is not None:
+        return event
+    return msgspec.structs.replace(event, format="text")
+
+
+def _check_text(event: Event, refuse: Callable[[tuple[str, ...], str], None]) -> None:
+    """What a stream of texts can have."""
+    for name in ("features", "label", "id"):
+        if getattr(event, name) is not None:
+            refuse(("event", name), f'event.{name} is set: task = "text" has no use for it; leave it out')
+    if event.format == "text":
+        for name in ("target", "time", "columns"):
+            if getattr(event, name) and getattr(event, name) != "@timestamp":
+                refuse(("event", name), f'event.{name} is set, and the records are texts without fields; '
+                       f'leave it out, or set event.format to what they are in')  # fmt: skip
+        if any(name != "@key" for name in event.key):
+            refuse(("event", "key"), f"event.key = {list(event.key)}: the records are texts without fields; "
+                   'only "@key" can be')  # fmt: skip
+    elif len(event.target) != 1:
+        refuse(("event", "target"), 'event.target: name the one field with the text, or let event.format be "text"')
+
+
 def live_changes(old: Config, new: Config) -> tuple[dict[str, Any], list[str]]:
     """What differs: the settings that may change while running ({"model.lr": 1e-4}), and those that may not."""
     changes: dict[str, Any] = {}
@@ -457,8 +495,10 @@ def live_changes(old: Config, new: Config) -> tuple[dict[str, Any], list[str]]:
         if name not in SECTIONS:
             refused.append(name)
             continue
-        live = configfile.live_fields(SECTIONS[name])
+        live = configfile.live_fields(type(before))
         for field in before.__struct_fields__:
+            if type(before) is not type(after):  # of another task: event.task is refused
+                continue
             if getattr(before, field) != getattr(after, field):
                 if field in live:
                     changes[f"{name}.{field}"] = getattr(after, field)
@@ -478,6 +518,8 @@ def markdown() -> str:
     ]
     for name, struct in SECTIONS.items():
         lines += configfile.table_of(f"[{name}]", struct)
+        if name == "model":
+            lines += configfile.table_of('[model], with event.task = "text"', Text)
     lines += configfile.table_of("[alerts]", Alerting)
     for title, types in (("[source]", SOURCES), ("[sink], [dead_letter], [alerts]", SINKS)):
         for kind, struct in types.items():

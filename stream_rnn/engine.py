@@ -292,7 +292,9 @@ def codec_for(source: Any, settings: dict[str, Any]) -> Codec:
     """What decodes a source's records for a model with these settings."""
     format = getattr(source, "format", "json")
     key = names_of("key", settings.get("key"))
-    return Codec(format if format in ("csv", "msgpack") else "json", key="@key" in key, timestamp=True, text=key)
+    texts = (*key, *names_of("target", settings["target"])) if "unit" in settings else key  # of a TextModel
+    known = format if format in ("csv", "msgpack", "text") else "json"
+    return Codec(known, key="@key" in key, timestamp=True, text=texts)
 
 
 def _letters_beside(folder: Path) -> Sink:

@@ -129,6 +129,8 @@ def settings_of(args: argparse.Namespace) -> tuple[Event, dict[str, Any]]:
     document = configfile.read(args.config, args.set or [], os.environ)
     document.check_names((), document.tree, ["name", "kafka", *config.ENDS, *config.SECTIONS])
     event: Event = document.section(("event",), Event)
+    if event.task == "text":
+        return config.text_event(event), msgspec.structs.asdict(document.section(("model",), config.Text))
     model = msgspec.structs.asdict(document.section(("model",), config.Model))
     model |= config.watching(config.alerting(document), document.section(("anomaly",), config.Anomaly))
     options = {

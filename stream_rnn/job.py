@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,6 +15,9 @@ from stream_rnn.engine import Engine
 from stream_rnn.errors import ConfigError
 from stream_rnn.importing import named
 from stream_rnn.model import Forecaster
+
+if TYPE_CHECKING:
+    from stream_rnn.textmodel import TextModel
 
 
 def engine_of(config: Config, *, new_outputs: bool = False) -> Engine:
@@ -60,16 +63,38 @@ def policy_of(config: Config) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def model_of(config: Config) -> Forecaster:
+def model_of(config: Config) -> Forecaster | TextModel:
     """A model that has learnt nothing yet."""
-    event = config.event
+    model = msgspec.structs.asdict(config.model)
+    if config.event.task == "forecast":
+        model |= watching(config.alerting, config.anomaly)
+    return model_for(config.event, model)
+
+
+def model_for(event: Event, model: dict[str, Any]) -> Forecaster | TextModel:
+    """The same from an [event] section and the settings of a [model] section."""
+    if event.task == "text":
+        from stream_rnn.textmodel import TextModel
+
+        key = (event.key[0] if len(event.key) == 1 else list(event.key)) or None
+        time = None if event.time == "@timestamp" else event.time
+        return TextModel(event.target[0] if event.target else "text", key=key, time=time, **model)
     if event.task != "forecast":
-        raise ConfigError(f'event.task = "{event.task}": only "forecast" can be run')
-    return forecaster(event, msgspec.structs.asdict(config.model) | watching(config.alerting, config.anomaly))
+        raise ConfigError(f'event.task = "{event.task}": only "forecast" and "text" can be run')
+    return forecaster(event, model)
+
+
+def model_again(settings: dict[str, Any]) -> Forecaster | TextModel:
+    """A new model of a state's settings."""
+    if "unit" in settings:
+        from stream_rnn.textmodel import TextModel
+
+        return TextModel(**settings)
+    return Forecaster(**settings)
 
 
 def forecaster(event: Event, model: dict[str, Any]) -> Forecaster:
-    """The same from an [event] section and the settings of a [model] section."""
+    """A Forecaster, from the same."""
     return Forecaster(
         event.target[0] if len(event.target) == 1 else list(event.target),
         key=(event.key[0] if len(event.key) == 1 else list(event.key)) or None,
@@ -87,9 +112,12 @@ def codec_of(event: Event, source: Any) -> Codec:
     wanted = None
     if event.features is not None and event.transform is None:  # then nothing else matters
         wanted = [*event.target, *event.key, *event.features, *([event.time] if event.time else [])]
+    if event.task == "text" and event.target and event.transform is None:
+        wanted = [*event.target, *event.key, *([event.time] if event.time else [])]
+    texts = (*event.key, *event.target) if event.task == "text" else event.key
     return Codec(
         "json" if format == "parquet" else format, fields=wanted, key="@key" in event.key, timestamp=True,
-        text=event.key, columns=event.columns or None, delimiter=event.delimiter, max_bytes=event.max_bytes,
+        text=texts, columns=event.columns or None, delimiter=event.delimiter, max_bytes=event.max_bytes,
     )  # fmt: skip
 
 

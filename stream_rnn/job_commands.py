@@ -20,8 +20,8 @@ from stream_rnn.daemon import Daemon
 from stream_rnn.engine import Engine
 from stream_rnn.errors import ConfigError, InputError
 from stream_rnn.hints import nearest
-from stream_rnn.model import Forecaster
 from stream_rnn.records import BadEvent, Prediction, Record
+from stream_rnn.textmodel import TextPrediction
 
 OK = 0
 
@@ -63,7 +63,7 @@ def train(args: argparse.Namespace) -> int:
     for file in args.file:
         stream, make_codec = _history(file, event)
         engine = Engine(
-            stream, job.forecaster(event, settings), None, state=folder, codec=make_codec, on_error="skip",
+            stream, job.model_for(event, settings), None, state=folder, codec=make_codec, on_error="skip",
             transform=job.transform_of(event),
         )  # fmt: skip
         start = time.perf_counter()
@@ -202,8 +202,14 @@ def _has_fields(event: Event, found: dict[str, Any]) -> None:
                                  f"(it has {', '.join(names[:20])})")  # fmt: skip
 
 
-def _learnt(event: Event, model: Forecaster, found: dict[str, Any], prediction: Prediction) -> dict[str, Any]:
+def _learnt(event: Event, model: Any, found: dict[str, Any], prediction: Prediction) -> dict[str, Any]:
     """What an event says to the model."""
+    if isinstance(prediction, TextPrediction):
+        moment = prediction.time
+        return {"key": prediction.key, "time": None if moment is None else _iso(moment), "text": found[model.target],
+                "bytes": prediction.bytes, "bits_per_byte": prediction.bits_per_byte,
+                "model": {k: model.settings[k] for k in ("kind", "unit", "cell", "hidden", "k1", "k2", "lr")},
+                }  # fmt: skip
     features = {n: found.get(n) for n in model.fields.places}
     moment = prediction.time
     when = None if moment is None or not math.isfinite(moment) else _iso(moment)

@@ -24,6 +24,7 @@ class Quality:
 
     def __init__(self) -> None:
         self._ours = self._naive = self._n = 0.0
+        self._bits = self._texts = 0.0  # of texts: bits a byte
         self._last: dict[Any, float] = {}
         self._inside: dict[float, list[float]] = {}  # by level: (inside, looked at), older ones forgotten as above
 
@@ -31,6 +32,8 @@ class Quality:
         """Take in a block."""
         seen = set()
         for p in results[:_LOOK]:
+            if (bits := getattr(p, "bits_per_byte", None)) is not None:
+                self._bits, self._texts = self._bits * _FORGET + bits, self._texts * _FORGET + 1.0
             if p.__class__ is not Prediction or p.key in seen:
                 continue  # of a key only the first: its last value is from before the block
             seen.add(p.key)
@@ -59,6 +62,9 @@ class Quality:
 
     def told(self) -> dict[str, Any]:
         """mae, last_value_mae and their ratio (None: nothing to compare yet), and coverage: {level: share inside}."""
+        if self._texts:
+            return {"mae": None, "last_value_mae": None, "ratio": None, "coverage": {},
+                    "bits_per_byte": self._bits / self._texts}  # fmt: skip
         coverage = {level: inside / n for level, (inside, n) in list(self._inside.items())}
         if not self._n:
             return {"mae": None, "last_value_mae": None, "ratio": None, "coverage": coverage}

@@ -21,6 +21,7 @@ from stream_rnn.model import NO_WEIGHTS, Forecaster
 from stream_rnn.records import Key
 from stream_rnn.shard import ENGINE_ARRAYS
 from stream_rnn.store import Snapshot, Store
+from stream_rnn.textmodel import TextModel
 from stream_rnn.torch_cells import cell_again
 from stream_rnn.units import age
 
@@ -104,9 +105,10 @@ def _key_of(store: Store, snapshot: Snapshot, args: argparse.Namespace) -> dict[
                 row = table.row(slot)
                 rows[name] = {"type": str(row.dtype), "numbers": len(row), "first": row[:8].tolist()}
             hidden = model.learner.state(key)
+            experts = model.experts_of(key) if isinstance(model, Forecaster) else None
             return {
                 "key": key, "bytes": len(state), "seen": store.seen(key), "hidden_norm": float(np.linalg.norm(hidden)),
-                "hidden": hidden.tolist(), "experts": model.experts_of(key), "rows": rows,
+                "hidden": hidden.tolist(), "experts": experts, "rows": rows,
             }  # fmt: skip
     return None
 
@@ -194,13 +196,13 @@ def export(args: argparse.Namespace) -> int:
     return OK
 
 
-def _model(snapshot: Snapshot, args: argparse.Namespace) -> Forecaster:
+def _model(snapshot: Snapshot, args: argparse.Namespace) -> Forecaster | TextModel:
     """The snapshot's model, without its keys."""
     given = args.cell
     if given is None and _is_config(args.state):
         given = config.load(args.state).model.cell
     cell = cell_again(snapshot.settings["cell"], given, f"--cell {snapshot.settings['cell']}")
-    model = Forecaster(**snapshot.settings | {"cell": cell})
+    model = job.model_again(snapshot.settings | {"cell": cell})
     model.load_shared({n: a for n, a in snapshot.arrays.items() if n not in ENGINE_ARRAYS})
     return model
 

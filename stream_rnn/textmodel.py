@@ -22,7 +22,7 @@ from stream_rnn import blob
 from stream_rnn.alphabet import SYMBOLS, alphabet
 from stream_rnn.errors import ConfigError, StateMismatch
 from stream_rnn.fields import Fields, names_of
-from stream_rnn.kernels import contexts
+from stream_rnn.kernels import contexts as mixing
 from stream_rnn.kernels.contexts import COUNT, INPUTS, LEVELS, ORDERS, RECENT, RECORDS, WORDS
 from stream_rnn.keys import KeySpace
 from stream_rnn.learner import Learner
@@ -32,7 +32,6 @@ Floats = NDArray[np.float64]
 
 KINDS = ("mixture", "rnn")
 LIVE = ("lr", "clip")
-SLOTS = 1 << 22  # of the table of contexts, 6 bytes each
 _FORMAT = "text/1"
 _CHUNK = 2048  # symbols at a time; no result depends on it
 
@@ -56,7 +55,8 @@ class TextModel:
 
     target: the field with the text (str, or bytes). key, time: as a Forecaster's. unit: "bytes", or "chars"
     (at most 255 different ones have a symbol of their own). Every k1 symbols of a key the network learns from the
-    newest k2. max_updates: after so many it guesses on and learns nothing more.
+    newest k2. contexts: slots of the table of counts, 6 bytes each. max_updates: after so many it guesses on and
+    learns nothing more.
 
     >>> model = TextModel(hidden=16)
     >>> costs = model.learn("the cat sat on the mat. " * 40)
@@ -72,6 +72,7 @@ class TextModel:
         time: str | None = None,
         unit: str = "bytes",
         kind: str = "mixture",
+        contexts: int = 1 << 22,
         cell: str = "lstm",
         hidden: int = 128,
         k1: int = 32,
@@ -82,18 +83,22 @@ class TextModel:
         seed: int = 0,
         max_updates: int | None = None,
     ) -> None:
+        if not isinstance(target, str):
+            raise ConfigError(f"target = {target!r}: a TextModel learns one field; name it")
         (self.target,) = names_of("target", target, empty=False)
         keys = names_of("key", key)
         if self.target in {*keys, time}:
             raise ConfigError(f"target = {target!r} is also the key or the time; the text is a field of its own")
         if kind not in KINDS:
             raise ConfigError(f"kind = {kind!r}: it must be one of {', '.join(map(repr, KINDS))}")
+        if type(contexts) is not int or contexts < 2 or contexts & (contexts - 1):
+            raise ConfigError(f"contexts = {contexts!r}: it must be a power of two, {1 << 22} for example")
         if isinstance(lr, bool) or not isinstance(lr, (int, float)):
             raise ConfigError(f"lr = {lr!r}: a TextModel's learning rate is a number, {8e-3} for example")
         self.settings: dict[str, Any] = {
             "target": target, "key": key if key is None or isinstance(key, str) else list(key), "time": time,
-            "unit": unit, "kind": kind, "cell": cell, "hidden": hidden, "k1": k1, "k2": k2, "lr": lr,
-            "optimizer": optimizer, "clip": clip, "seed": seed, "max_updates": max_updates,
+            "unit": unit, "kind": kind, "contexts": contexts, "cell": cell, "hidden": hidden, "k1": k1, "k2": k2,
+            "lr": lr, "optimizer": optimizer, "clip": clip, "seed": seed, "max_updates": max_updates,
         }  # fmt: skip
         self.alphabet = alphabet(unit)
         self.keyspace = KeySpace()
@@ -109,13 +114,13 @@ class TextModel:
         self._place = np.array([self._rows.shift, self._rows.mask, self._rows.stride], np.int64)
         mixed = kind == "mixture"
         self._orders = np.array(ORDERS if mixed else (), np.int64)
-        self._chance = np.zeros(SLOTS if mixed else 2, np.float32)
+        self._chance = np.zeros(contexts if mixed else 2, np.float32)
         self._tag = np.zeros(len(self._chance), np.uint16)
-        self._weights = contexts.weights()
+        self._weights = mixing.weights()
         n = len(self._orders)
         self._scratch = (np.zeros((LEVELS, INPUTS + 2)), np.zeros(SYMBOLS + 1), np.zeros(SYMBOLS, np.float32),
                          np.zeros(n, np.uint64), np.zeros((LEVELS, n), np.int64))  # fmt: skip
-        self._mix, self._following = contexts.ready()
+        self._mix, self._following = mixing.ready()
 
     # Texts --------------------------------------------------------------------------------------------
 
@@ -176,12 +181,12 @@ class TextModel:
 
     # Events -------------------------------------------------------------------------------------------
 
-    def step(self, event: Event) -> TextPrediction | BadEvent:
+    def step(self, event: Event) -> Prediction | BadEvent:
         """Take one event."""
         return self.step_many([event])[0]
 
-    def step_many(self, events: Sequence[Event]) -> list[TextPrediction | BadEvent]:
-        """Take a block of events, each with a text that a line's end is to follow: what each cost, or a BadEvent."""
+    def step_many(self, events: Sequence[Event]) -> list[Prediction | BadEvent]:
+        """Take a block of events, each a text that a line's end is to follow: a TextPrediction or BadEvent each."""
         block = self._fields.read(events)
         rows = [row for row in range(len(events)) if row not in block.bad]
         out: list[Any] = [block.bad.get(row) for row in range(len(events))]

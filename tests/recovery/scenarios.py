@@ -29,18 +29,22 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "mixture": {"records": 1500, "keys": 80, "settings": {
         "model.kind": "mixture", "model.k1": 1, "event.horizon": 2, "limits.memory": "1MiB",
         "limits.idle_key_ttl": "60s"}},
+    "text": {"records": 1500, "texts": True, "settings": {
+        "event.task": "text", "event.target": "said", "model.kind": "mixture", "model.unit": "chars",
+        "model.contexts": 4096, "model.k1": 8, "model.k2": 8, "model.max_updates": 3000,
+        "limits.idle_key_ttl": "60s"}},
 }  # fmt: skip
 
 
 @cache
 def _records(n: int, **how: Any) -> list[bytes]:
-    return stream.lines(n, **how)
+    return stream.texts(n) if how.pop("texts", False) else stream.lines(n, **how)
 
 
 def job(name: str, folder: Path, nursery: Nursery | None, **settings: Any) -> Job:
     """A fresh job of a scenario."""
     scenario = dict(SCENARIOS[name])
-    how = {n: scenario.pop(n) for n in ("keys", "bad", "churn") if n in scenario}
+    how = {n: scenario.pop(n) for n in ("keys", "bad", "churn", "texts") if n in scenario}
     records = _records(scenario.pop("records"), **how)
     tamper = scenario.pop("tamper", [])
     made = Job(folder, records, nursery=nursery, settings=scenario.pop("settings", {}) | settings, **scenario)

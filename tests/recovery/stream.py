@@ -32,6 +32,18 @@ def lines(n: int, *, keys: int = 30, seed: int = 0, bad: float = 0.03, churn: in
     return found
 
 
+def texts(n: int, *, keys: int = 9, seed: int = 0) -> list[bytes]:
+    """n records with a text each, some of which no one can use."""
+    rng = random.Random(seed)
+    words = ["started", "stopped", "pump", "valve", "at", "level", "é", "\n", "error", "none"]
+    found = []
+    for i in range(n):
+        said = " ".join(rng.choices(words, k=rng.randrange(12)))
+        event = {"id": f"k{rng.randrange(keys)}", "at": 1_700_000_000 + i, "said": rng.choice([said] * 30 + [7, None])}
+        found.append(json.dumps(event).encode() if rng.random() < 0.98 else b"no json")
+    return found
+
+
 def text(records: list[bytes], *, blank_every: int = 97) -> bytes:
     """The records as a file's content; now and then a blank line, which is no record."""
     return b"".join(b"\n" * (i % blank_every == 5) + line + b"\n" for i, line in enumerate(records))

@@ -51,6 +51,11 @@ def test_a_kill_leaves_no_trace(phase, nursery, whole, tmp_path):
     kill_in(phase, n, name, KILLS, nursery, whole, tmp_path)
 
 
+@pytest.mark.parametrize("phase", ["learn", "checkpointed"])
+def test_nor_in_a_stream_of_texts(phase, nursery, whole, tmp_path):
+    kill_in(phase, 8, "text", 3, nursery, whole, tmp_path)
+
+
 @pytest.mark.parametrize("name", ["mixture", "idle", "csv"])
 @pytest.mark.parametrize("phase", ["learn", "committed", "copy", "rows", "checkpointed"])
 def test_nor_in_the_default_model_nor_with_silent_keys_nor_from_csv(name, phase, nursery, whole, tmp_path):
