@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
@@ -61,6 +62,7 @@ class TorchLearner(Learner):
         )
         self._table(self._row)
         self._starts = -(-self.window // self.k1)
+        self._updating_s = 0.0  # for a stopwatch
         self._ring = np.arange(2 * self.window) % self.window
         self._no_state = np.zeros(self._words, np.float32)
 
@@ -177,6 +179,7 @@ class TorchLearner(Learner):
             batch.clear()
             together.clear()
 
+        began, updating_s = time.perf_counter(), self._updating_s
         with self._settled():
             for e, slot in enumerate(slots.tolist()):
                 row = self._rows.row(slot) if slot >= 0 else None
@@ -203,6 +206,9 @@ class TorchLearner(Learner):
                     forward()
             if batch:
                 forward()
+        if self.stopwatch is not None:
+            self.stopwatch.update_s += self._updating_s - updating_s
+            self.stopwatch.predict_s += time.perf_counter() - began - (self._updating_s - updating_s)
 
     def _refuse(self, e: int, out: Floats, hidden: Floats | None, mode: int) -> None:
         """An input that cannot be taken."""
@@ -346,7 +352,7 @@ class TorchLearner(Learner):
         head[at.DUE] = head[at.PENDING] = 0
         if not pending:
             return
-        torch, updates = self._torch, int(self._counters[at.N_UPDATES])
+        torch, updates, began = self._torch, int(self._counters[at.N_UPDATES]), time.perf_counter()
         if self._learning:
             with torch.enable_grad():
                 loss = self._loss(row, head, pending)
@@ -362,6 +368,7 @@ class TorchLearner(Learner):
                 self._optimizer.step()
                 self._counters[at.N_UPDATES] += 1
         row[self._row["y"] : self._row["y"] + min(int(head[at.STEPS]), self.window) * self.label_width] = np.nan
+        self._updating_s += time.perf_counter() - began
 
     def _loss(self, row: Any, head: Any, pending: int) -> Tensor:
         """The mean loss of the labels that wait, as a function of today's weights."""

@@ -6,6 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import cells
@@ -30,8 +31,10 @@ from test_learner_oracle import (
 )
 from torch import nn
 
-from stream_rnn import Forecaster, Learner
+from stream_rnn import Engine, Forecaster, Learner
+from stream_rnn.connectors.memory import MemorySink, MemorySource
 from stream_rnn.errors import ConfigError, StateMismatch
+from stream_rnn.stopwatch import Stopwatch
 from stream_rnn.torch_backend import TorchLearner
 
 I, O, H = 3, 2, 6
@@ -258,6 +261,25 @@ def test_any_split_of_a_stream_gives_the_same_bits(cell: Any) -> None:
     torch.set_num_threads(2)
     npt.assert_array_equal(again.step_many(X, Y, keys), outs)
     assert again.to_bytes() == one.to_bytes()
+
+
+def test_two_threads_give_the_bits_of_one_after_the_other() -> None:
+    X, Y, keys = stream(80)
+    alone, together = ([made(seed=s) for s in (1, 2)] for _ in range(2))
+    for learner in alone:
+        learner.step_many(X, Y, keys)
+
+    def run(learner: Learner) -> None:
+        torch.set_num_threads(2)
+        for c in cuts(80, 5):
+            learner.step_many(X[c], Y[c], [keys[t] for t in c])
+
+    threads = [threading.Thread(target=run, args=[learner]) for learner in together]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [a.to_bytes() for a in together] == [a.to_bytes() for a in alone]
 
 
 @pytest.mark.parametrize("optimizer", [{"optimizer": "adamw"}, {"optimizer": "sgd", "momentum": 0.9}])
@@ -539,6 +561,34 @@ def test_a_forecaster_takes_a_cell_by_class_path_and_module(kind: str, tmp_path:
     more = events(80)[60:]
     assert again.step_many(more) == model.step_many(more)
     assert again.to_bytes() == model.to_bytes()
+
+
+def test_an_engine_makes_its_models_from_a_module_and_goes_on_from_its_state(tmp_path: Any) -> None:
+    some: dict[str, Any] = {"kind": "rnn", "features": ["u"], "k2": 3}
+    inputs = Forecaster("y", key="k", time="t", cell=cells.Gated, **some).learner.inputs
+    module, sinks = cells.Gated(inputs, 4), {"whole": MemorySink(), "cut": MemorySink()}
+
+    def job(n: int, folder: str) -> Any:
+        model = Forecaster("y", key="k", time="t", cell=module, **some)
+        return Engine(MemorySource(events(n)), model, sinks[folder], None, tmp_path / folder)
+
+    whole = job(120, "whole")
+    whole.run()
+    job(70, "cut").run()
+    rest = job(120, "cut")
+    rest.run()
+    assert rest.model.to_bytes() == whole.model.to_bytes()
+    assert sinks["cut"].lines == sinks["whole"].lines
+    again = whole._make_model(False)
+    assert_same(again.learner.parameters, Forecaster("y", key="k", time="t", cell=module, **some).learner.parameters)
+
+
+def test_a_stopwatch_tells_predicting_from_updating() -> None:
+    learner = made()
+    learner.stopwatch = watch = Stopwatch()
+    learner.step_many(*stream(30))
+    assert watch.predict_s > 0
+    assert watch.update_s > 0
 
 
 def test_a_forecasters_gru_from_torch_is_its_own_gru() -> None:
