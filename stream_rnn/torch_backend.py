@@ -49,6 +49,8 @@ class TorchLearner(Learner):
         torch.set_num_threads(1)
         module = module_of(cell, self.inputs, hidden, self.seed)
         self._module = cell_of(module, self.inputs, label(cell), self.input_kind == "classes")
+        if self.batch > 1:
+            self._module.check_batch()
         kind = kind_of(module)
         self.cell = kind or label(cell)
         self.hidden = self._module.width
@@ -387,7 +389,7 @@ class TorchLearner(Learner):
         for begin, end in pairwise(cuts):
             wanted = (labelled[(labelled >= begin) & (labelled < end)] - begin).tolist()
             if wanted:  # nothing behind the last label has a gradient
-                states = self._start(row, t) if begin == 0 and oldest > 0 else self._zeros
+                states = self._start(row, t) if begin == 0 and oldest > 0 else [z.clone() for z in self._zeros]
                 found.append(self._module.outputs(X[begin : begin + wanted[-1] + 1], states, wanted))
         y_hat = self._head(found[0] if len(found) == 1 else self._torch.cat(found))
         weights = row[places["weight"] : places["resets"]].reshape(window, -1)[ring[labelled]]

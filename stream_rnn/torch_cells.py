@@ -206,6 +206,23 @@ class Cell:
         if not all(map(self.torch.equal, before, self.module.buffers())):
             self._refuse("it changes its buffers as it goes; what a cell remembers must be in its state")
 
+    def check_batch(self) -> None:
+        """ConfigError unless two series get in a batch what each gets alone."""
+        torch = self.torch
+        x = torch.tensor([0, self.inputs - 1]) if self.classes else torch.linspace(-1, 1, 2 * self.inputs).view(2, -1)
+        states = [torch.linspace(-1, 1, z.numel()).view(z.shape) for z in self.zeros(2)]
+        try:
+            with torch.no_grad():
+                together, new = self.step(x, states)
+                alone = [self.step(x[i : i + 1], [s[i : i + 1] for s in states]) for i in range(2)]
+            both = [together, *new]
+            each = [torch.cat(rows) for rows in zip(*([output, *state] for output, state in alone), strict=True)]
+            same = all(torch.allclose(a, b, atol=1e-5) for a, b in zip(both, each, strict=True))
+        except Exception as e:  # the user's code may fail in any way
+            self._refuse(f"it cannot take a batch of 2 (batch > 1, or a GPU): {type(e).__name__}: {e}")
+        if not same:
+            self._refuse("in a batch of 2 (batch > 1, or a GPU) it gives something else than for each row alone")
+
     def _called(self, states: list[Tensor] | None) -> tuple[Tensor, Any]:
         """One call with an input of zeros; a ConfigError for what may go wrong."""
         torch = self.torch
@@ -299,10 +316,12 @@ class Layers(Cell):
 def cell_of(module: Module, inputs: int, name: str, classes: bool = False) -> Cell:
     """The module as a cell."""
     nn = need_torch(f"cell = {name}").nn
-    if isinstance(module, nn.RNNCellBase):
-        own = type(module) in (nn.GRUCell, nn.LSTMCell, nn.RNNCell)
-        return (OneStep if own else Cell)(module, inputs, name, classes)
-    return (Layers if type(module) in (nn.GRU, nn.LSTM, nn.RNN) else Cell)(module, inputs, name, classes)
+    forward = type(module).forward  # a class that only adds to torch's is still called as torch's
+    if forward in (nn.GRUCell.forward, nn.LSTMCell.forward, nn.RNNCell.forward):
+        return OneStep(module, inputs, name, classes)
+    if forward in (nn.GRU.forward, nn.LSTM.forward, nn.RNN.forward):
+        return Layers(module, inputs, name, classes)
+    return Cell(module, inputs, name, classes)
 
 
 def width_of(cell: CellLike, inputs: int, hidden: int, seed: int) -> int:

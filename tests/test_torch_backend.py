@@ -402,6 +402,41 @@ def test_a_cell_that_cannot_serve_is_refused_with_the_reason(cell: Any, says: li
     assert all(word in str(caught.value) for word in says), caught.value
 
 
+class Mean(cells.Gated):
+    """Its rows see one another."""
+
+    def forward(self, x, state):
+        output, state = super().forward(x, state)
+        return output - output.mean(0) * (len(x) > 1), state
+
+
+def test_a_cell_whose_rows_see_one_another_gets_no_batches() -> None:
+    made(Mean)
+    with pytest.raises(ConfigError, match="batch of 2"):
+        made(Mean, batch=4)
+
+
+def test_a_cell_may_work_in_place_and_be_a_subclass_of_torchs() -> None:
+    class InPlace(cells.Gated):
+        def forward(self, x, state):
+            output, new = super().forward(x, state)
+            if state is not None:
+                state.fill_(7.0)
+            return output.clone(), new
+
+    class Named(nn.LSTM):
+        """Adds nothing."""
+
+    assert_close(made(cells.Gated, seed=2, k1=1), made(InPlace, seed=2, k1=1))
+    torch.manual_seed(0)
+    plain = nn.LSTM(I, H)
+    named = Named(I, H)
+    named.load_state_dict(plain.state_dict())
+    wanted = fed(made(plain))
+    npt.assert_allclose(fed(made(named)), wanted, atol=2e-5)
+    npt.assert_allclose(fed(made(named, batch=4)), wanted, atol=2e-5)
+
+
 @pytest.mark.parametrize(
     "arguments, says",
     [
