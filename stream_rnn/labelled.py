@@ -55,6 +55,7 @@ from stream_rnn.kernels.labels import (
 from stream_rnn.keys import KeySpace, plain_key
 from stream_rnn.learner import Learner
 from stream_rnn.records import BadEvent, Event, Key, Prediction
+from stream_rnn.torch_cells import only_ours
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -108,6 +109,7 @@ class Labelled:
     def _begin(self, settings: dict[str, Any]) -> None:
         """Check the settings that both have and make the model."""
         s = settings
+        only_ours(s["cell"], type(self).__name__)
         keys = names_of("key", s["key"])
         features = None if s["features"] is None else names_of("features", s["features"])
         for name in ("label", "id", "time"):

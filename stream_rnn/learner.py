@@ -502,11 +502,14 @@ class Learner:
         x = self._cast("X", X)
         if backs.shape != (len(x),):
             raise ConfigError(f"back has shape {backs.shape}: for {len(x)} events it must be ({len(x)},)")
-        self._context[at.C_BACKS] = backs.ctypes.data
+        self._use_backs(backs)
         try:
             return self._block(x, Y, keys, None, return_hidden, at.TAKE, slots)
         finally:
             self._lags[:] = 0
+
+    def _use_backs(self, backs: NDArray[np.int64]) -> None:
+        self._context[at.C_BACKS] = backs.ctypes.data
 
     def look_many(self, X: ArrayLike, slots: NDArray[np.int64]) -> tuple[Floats, Floats]:
         """ŷ (n, outputs) and hidden states (n, hidden) of steps that keys might make next; changes nothing."""

@@ -27,6 +27,7 @@ from stream_rnn.kernels.contexts import COUNT, INPUTS, LEVELS, ORDERS, RECENT, R
 from stream_rnn.keys import KeySpace
 from stream_rnn.learner import Learner
 from stream_rnn.records import BadEvent, Event, Key, Prediction
+from stream_rnn.torch_cells import only_ours
 
 Floats = NDArray[np.float64]
 
@@ -89,6 +90,7 @@ class TextModel:
         keys = names_of("key", key)
         if self.target in {*keys, time}:
             raise ConfigError(f"target = {target!r} is also the key or the time; the text is a field of its own")
+        only_ours(cell, "TextModel")
         if kind not in KINDS:
             raise ConfigError(f"kind = {kind!r}: it must be one of {', '.join(map(repr, KINDS))}")
         if type(contexts) is not int or contexts < 2 or contexts & (contexts - 1):

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
@@ -187,6 +187,12 @@ class TorchLearner(Learner):
                 row = self._rows.row(slot) if slot >= 0 else None
                 if slot in together:
                     forward()
+                if mode == at.TAKE and self._backs[e] >= 0:
+                    self._late(row, y[e], labelled[e], self._backs[e], forward if batch else None)
+                    out[e] = np.nan
+                    if hidden is not None:
+                        hidden[e] = np.nan
+                    continue
                 if not usable[e] or (large[e] and not self._tried(row, x[e])):
                     self._refuse(e, out, hidden, mode)
                     continue
@@ -200,7 +206,7 @@ class TorchLearner(Learner):
                         if batch and head[at.PENDING] and self._learning:
                             forward()
                         self._update(row, head)
-                    due = mode == at.STEP and (head[at.STEPS] + 1) % self.k1 == 0
+                    due = mode in (at.STEP, at.TAKE) and (head[at.STEPS] + 1) % self.k1 == 0
                     full = full or (due and self._learning and (labelled[e] > 0 or head[at.PENDING] > 0))
                 batch.append((e, row, head))
                 together.add(slot)
@@ -211,6 +217,23 @@ class TorchLearner(Learner):
         if self.stopwatch is not None:
             self.stopwatch.update_s += self._updating_s - updating_s
             self.stopwatch.predict_s += time.perf_counter() - began - (self._updating_s - updating_s)
+
+    def _late(self, row: Any, y: Floats, label: int, back: int, first: Callable[[], None] | None) -> None:
+        """A label that came late is learnt from as soon as k1 entries wait; `first`: what has to go forward before."""
+        if label < 0:
+            self._counters[at.N_REFUSED_Y] += 1
+        elif label > 0 and row is not None:
+            head = row[: at.HEADER].view(np.int64)
+            self._lags[:] = back
+            self._give_labels(row, head, y, 1.0)
+            self._lags[:] = 0
+            if head[at.PENDING] >= self.k1:
+                if first is not None:
+                    first()
+                self._update(row, head)
+
+    def _use_backs(self, backs: NDArray[np.int64]) -> None:
+        self._backs: list[int] = backs.tolist()
 
     def _refuse(self, e: int, out: Floats, hidden: Floats | None, mode: int) -> None:
         """An input that cannot be taken."""
@@ -291,7 +314,7 @@ class TorchLearner(Learner):
                 self._counters[at.N_REFUSED_Y] += mode != at.PREDICT
                 continue
             self._enter(row, head, x[e], b)
-            if mode == at.STEP:
+            if mode in (at.STEP, at.TAKE):
                 self._give_labels(row, head, y[e], float(w[e]))
                 if head[at.DUE]:
                     self._update(row, head)
@@ -355,11 +378,14 @@ class TorchLearner(Learner):
         if not pending:
             return
         torch, updates, began = self._torch, int(self._counters[at.N_UPDATES]), time.perf_counter()
+        loss = None
         if self._learning:
             with torch.enable_grad():
                 loss = self._loss(row, head, pending)
-                for p in self._learnt.values():
-                    p.grad = None
+        if loss is not None:
+            for p in self._learnt.values():
+                p.grad = None
+            with torch.enable_grad():
                 loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(self._learnt.values(), self._clip or math.inf)
             if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
@@ -372,12 +398,14 @@ class TorchLearner(Learner):
         row[self._row["y"] : self._row["y"] + min(int(head[at.STEPS]), self.window) * self.label_width] = np.nan
         self._updating_s += time.perf_counter() - began
 
-    def _loss(self, row: Any, head: Any, pending: int) -> Tensor:
-        """The mean loss of the labels that wait, as a function of today's weights."""
+    def _loss(self, row: Any, head: Any, pending: int) -> Tensor | None:
+        """The mean loss of the labels that wait, as a function of today's weights; None: the window has none."""
         places, t, window = self._row, int(head[at.STEPS]), self.window
         oldest = t - min(t, window)
         ring = self._ring[oldest % window : oldest % window + t - oldest]  # the window's places, in order
         y = row[places["y"] : places["weight"]].reshape(window, -1)[ring]
+        begin = self._window_begin(t, y)
+        ring, y, oldest = ring[begin - oldest :], y[begin - oldest :], begin
         self._window_array[: t - oldest] = row[places["x"] : places["y"]].reshape(window, -1)[ring]
         X = self._on_device(self._x_window)
         labelled = np.flatnonzero((y == y).any(1))  # noqa: PLR0124  NaN is no label
@@ -389,8 +417,10 @@ class TorchLearner(Learner):
         for begin, end in pairwise(cuts):
             wanted = (labelled[(labelled >= begin) & (labelled < end)] - begin).tolist()
             if wanted:  # nothing behind the last label has a gradient
-                states = self._start(row, t) if begin == 0 and oldest > 0 else [z.clone() for z in self._zeros]
+                states = self._start(row, oldest) if begin == 0 and oldest > 0 else [z.clone() for z in self._zeros]
                 found.append(self._module.outputs(X[begin : begin + wanted[-1] + 1], states, wanted))
+        if not found:
+            return None
         y_hat = self._head(found[0] if len(found) == 1 else self._torch.cat(found))
         weights = row[places["weight"] : places["resets"]].reshape(window, -1)[ring[labelled]]
         return self._mean_loss(y_hat, y[labelled], weights, pending)
@@ -419,9 +449,21 @@ class TorchLearner(Learner):
             return losses.mean() if losses.dim() else losses
         return (losses.reshape(y.shape) * self._on_device(torch.from_numpy(weights))).sum()
 
-    def _start(self, row: Any, t: int) -> list[Tensor]:
-        """The state before the window's first step, as it was then."""
-        first = self._row["start"] + t // self.k1 % self._starts * self._words
+    def _window_begin(self, t: int, y: Floats) -> int:
+        """The first step of an update's window, whose start state was stored, or 0: as kernels/learn.py has it."""
+        window, k1 = self.window, self.k1
+        begin = oldest = t - min(t, window)
+        if self.reach < window:
+            labelled = np.flatnonzero((y == y).any(1))  # noqa: PLR0124
+            begin = max(oldest, oldest + min(int(labelled[0]), int(labelled[-1]) + 1 - self.reach))
+            begin -= (begin + window) % k1
+        if begin <= oldest:
+            begin = oldest + -(oldest + window) % k1 if oldest > 0 else 0
+        return begin
+
+    def _start(self, row: Any, step: int) -> list[Tensor]:
+        """The state before that step, as it was then."""
+        first = self._row["start"] + (step + self.window) // self.k1 % self._starts * self._words
         for array, length in zip(self._begin_arrays, self._lengths, strict=True):
             array[0] = row[first : first + length]
             first += length

@@ -64,6 +64,13 @@ def label(cell: CellLike) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
+def only_ours(cell: CellLike, model: str) -> None:
+    """ConfigError for a cell of the user's own where there is no room for one."""
+    if is_custom(cell):
+        raise ConfigError(f"cell = {label(cell)}: a {model} has our cells ({', '.join(_OURS)}); one of your own goes "
+                          "with a Learner or a Forecaster")  # fmt: skip
+
+
 def cell_again(saved: str, given: CellLike | None, how: str) -> CellLike:
     """The cell of a saved model: one of ours by its name; another only as the caller gives it, for it is code, and a
     state must not choose what code runs."""

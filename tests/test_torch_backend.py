@@ -18,6 +18,7 @@ import oracle
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from test_late_labels import events as late_labels
 from test_learner import arrays, assert_same, cuts, stream
 from test_learner_oracle import (
     ADAM_TOLERANCE,
@@ -32,9 +33,12 @@ from test_learner_oracle import (
 from torch import nn
 
 from stream_rnn import Engine, Forecaster, Learner
+from stream_rnn.classifier import Classifier
 from stream_rnn.connectors.memory import MemorySink, MemorySource
 from stream_rnn.errors import ConfigError, StateMismatch
+from stream_rnn.regressor import Regressor
 from stream_rnn.stopwatch import Stopwatch
+from stream_rnn.textmodel import TextModel
 from stream_rnn.torch_backend import TorchLearner
 
 I, O, H = 3, 2, 6
@@ -133,6 +137,28 @@ def assert_close(a: Learner, b: Learner, atol: float = 2e-5) -> None:
         npt.assert_allclose(b.parameters[name], value, atol=atol, err_msg=name)
     assert a.counters == b.counters
     npt.assert_allclose(np.squeeze(b.state("a")), a.state("a"), atol=atol)
+
+
+@pytest.mark.parametrize("k1, k2, wait", [(1, 4, 9), (3, 5, 8), (2, 2, 6)])
+def test_late_labels_are_learnt_as_our_kernels_learn_them(k1: int, k2: int, wait: int) -> None:
+    X, Y, back, keys = late_labels(100, wait)
+    some: dict[str, Any] = {"cell": "gru", "hidden": H, "k1": k1, "k2": k2, "lr": 0.02, "seed": 3}
+    fused, slow, batched, deaf = (
+        Learner(2, wait=wait, **some),
+        Learner(2, wait=wait, backend="torch", **some),
+        Learner(2, wait=wait, backend="torch", batch=4, **some),
+        Learner(2, backend="torch", **some),
+    )
+    wanted = fused.take_many(X, Y, back, keys)
+    assert fused.counters["updates"] > 20
+    for learner in (slow, batched):
+        npt.assert_allclose(learner.take_many(X, Y, back, keys), wanted, atol=2e-5)
+        npt.assert_allclose(learner.parameters["weight_hh"], fused.parameters["weight_hh"], atol=2e-5)
+        assert learner.counters == fused.counters
+    assert np.nanmax(np.abs(deaf.take_many(X, Y, back, keys) - wanted)) > 1e-3
+    (a, hidden), (b, wanted_hidden) = (m.look_many(X[:2], m.keyspace.enter_many(["a", "b"])) for m in (slow, fused))
+    npt.assert_allclose(a, b, atol=2e-5)
+    npt.assert_allclose(hidden, wanted_hidden, atol=2e-5)
 
 
 OTHERS: list[dict[str, Any]] = [
@@ -310,6 +336,13 @@ def test_a_state_does_not_choose_what_code_runs() -> None:
     with pytest.raises(StateMismatch) as mismatch:
         Learner.from_bytes(raw, cell=cells.Delay)
     assert "cell.lstm.weight_ih" in str(mismatch.value)
+
+
+def test_models_without_room_for_a_cell_of_the_users_own_say_so() -> None:
+    for model in (Regressor, Classifier, TextModel):
+        with pytest.raises(ConfigError) as caught:
+            model(cell="cells:Gated")
+        assert all(word in str(caught.value) for word in ("cells:Gated", model.__name__, "Forecaster"))
 
 
 def test_a_state_of_another_torch_is_taken_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
