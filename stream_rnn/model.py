@@ -42,7 +42,7 @@ LOSSES = {  # what they are for a network alone: the learner's loss, and its del
     "huber": ("huber", 1.0), "mae": ("huber", 0.05), "mse": ("squared", 1.0), "squared": ("squared", 1.0),
 }  # fmt: skip
 _FORMAT = "forecaster/1"
-NO_WEIGHTS = ("fields", "units", "learner.counters", "learner.torch")  # of the shared arrays
+_NO_WEIGHTS = ("fields", "units", "learner.counters", "learner.torch")  # of the shared arrays
 # settings that may change while it runs
 LIVE = ("lr", "clip", "intervals", "show_experts", "alert_budget", "silent_alerts")
 
@@ -340,7 +340,7 @@ class Forecaster:
 
     def weights(self) -> set[str]:
         """The shared arrays that are weights or an optimizer's: what may be taken from an older state of this model."""
-        return {n for n in self.shared_arrays() if n not in NO_WEIGHTS and not n.startswith("watch.")}
+        return set(filter(is_weight, self.shared_arrays()))
 
     def to_bytes(self) -> bytes:
         """The whole model; `from_bytes` goes on bit for bit."""
@@ -377,6 +377,11 @@ class Forecaster:
 
     def __repr__(self) -> str:
         return f"Forecaster({', '.join(self.targets)}; {len(self.keyspace)} keys, {self.learner!r})"
+
+
+def is_weight(name: str) -> bool:
+    """Whether a shared array of that name is a Forecaster's weights or optimizer."""
+    return name not in _NO_WEIGHTS and not name.startswith("watch.")
 
 
 def _again(settings: dict[str, Any], cell: CellLike, raw: bytes | None) -> Forecaster:

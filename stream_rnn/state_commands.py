@@ -17,7 +17,7 @@ import numpy as np
 from stream_rnn import config, job, onnx_export, safetensors
 from stream_rnn.blob import unpack_key
 from stream_rnn.errors import ConfigError, InputError, StateError, StateMismatch
-from stream_rnn.model import NO_WEIGHTS, Forecaster
+from stream_rnn.model import Forecaster, is_weight
 from stream_rnn.records import Key
 from stream_rnn.shard import ENGINE_ARRAYS
 from stream_rnn.store import Snapshot, Store
@@ -145,7 +145,7 @@ def _roll_back(store: Store, to: int) -> None:
     if now is None:
         raise StateError(f"{store.path} holds no checkpoint that verifies: there is no position to roll back at")
     past = store.past(to)
-    for name in sorted(now.arrays.keys() - {*ENGINE_ARRAYS, *NO_WEIGHTS}):
+    for name in sorted(n for n in now.arrays if n not in ENGINE_ARRAYS and is_weight(n)):
         then, today = past.arrays.get(name), now.arrays.get(name)
         if then is None or today is None or then.shape != today.shape:
             shapes = [None if a is None else list(a.shape) for a in (then, today)]
