@@ -51,8 +51,8 @@ the table:
 --json prints: events (rows read), predicted (of them, those forecast before they came), skipped (unusable),
 scored (pairs of actual and predicted), mae, rmse, skill_mae, skill_rmse, baselines, score (geometric mean over
 the series of error / last value's error), intervals (of each level: coverage, mean width, Winkler score), experts
-(shares in the end), events_per_s, updates, config; targets and ahead where several. With --report also
-gradient_reach: the norm of the loss's gradient by how many events back, and whether k2 is too short or too long.
+(shares in the end), alerts (by kind), events_per_s, updates, config; targets and ahead where several. With --report
+also gradient_reach: the norm of the loss's gradient by how many events back, and whether k2 is too short or too long.
 """
 
 

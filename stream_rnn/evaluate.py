@@ -116,6 +116,7 @@ class Tally:
         self.album = Album(list(targets), levels=levels, experts=experts)
         self.writer = None if ready.out is None else rows.RowWriter(ready.out, targets, horizon)
         self.events = self.predicted = self._blocks = 0
+        self.alerts: dict[str, int] = {}  # by kind
         self.span = (math.nan, math.nan)
 
     def take(self, predictions: list[Prediction], events: list[dict[str, Any]]) -> None:
@@ -133,6 +134,9 @@ class Tally:
         if self.ahead.steps:
             further = bounds_ahead_of(predictions, self.model.targets, self.coverage.levels, self.model.horizon)
             self.ahead.add(keys, actual, bounds, further)
+        for p in predictions:
+            if p.alert:
+                self.alerts[p.alert.kind] = self.alerts.get(p.alert.kind, 0) + 1
         self.predicted += int((~np.isnan(predicted)).any(axis=1).sum())
         self.span = _wider(self.span, moments)
         if self.writer is not None:
@@ -172,6 +176,7 @@ class Tally:
             ahead=self.ahead,
             experts=shares_at_the_end(self.model),
             reach=self.reach,
+            alerts=self.alerts,
             rivals=self.rivals,
         )
 

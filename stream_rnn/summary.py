@@ -37,6 +37,7 @@ class Run(NamedTuple):
     coverage: Coverage
     ahead: Ahead  # its coverage further ahead
     experts: Mapping[str, NDArray[np.float64]]  # who carries the forecasts in the end: name → share (targets,)
+    alerts: Mapping[str, int] = {}  # by kind
     rivals: Rivals | None = None  # baselines and metrics besides, where they were asked for
     reach: Reach | None = None  # how far back the gradient reaches, where a report asks for it
 
@@ -53,6 +54,7 @@ def result(run: Run) -> dict[str, Any]:
     out |= _more(run, None)
     _add_rivals(run, None, out)
     out |= {
+        "alerts": dict(run.alerts),
         "keys": run.keys,
         "seconds": round(run.seconds, 3),
         "events_per_s": round(run.events / run.seconds, 1) if run.seconds > 0 else None,
@@ -125,10 +127,19 @@ def table(run: Run) -> list[str]:
     out += carried(run)
     if run.rivals is not None:
         out += _beside(run, run.rivals)
+    out.append(alerted(run))
     if run.reach is not None:
         out.append(f"gradient: {run.reach.said()}")
     rate = f"{run.events / run.seconds:,.0f} events/s, " if run.seconds > 0 else ""
     return [*out, f"{run.seconds:.1f} s, {rate}{run.updates:,} updates, {run.skipped:,} skipped"]
+
+
+def alerted(run: Run) -> str:
+    """A line about the alerts there would have been."""
+    if not run.alerts:
+        return f"alerts: none (budget {run.config.get('alert_budget') or 'none'} a key)"
+    kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(run.alerts.items()))
+    return f"alerts: {kinds} (budget {run.config.get('alert_budget') or 'none'} a key)"
 
 
 def _beside(run: Run, rivals: Rivals) -> list[str]:

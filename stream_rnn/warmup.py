@@ -33,8 +33,8 @@ def run(args: argparse.Namespace) -> int:
 
 def touch(cell: str) -> None:
     """Run every kernel of a cell once, with a few events."""
-    model = Forecaster("y", cell=cell, hidden=16, k1=1, k2=2)
-    model.step_many([{"y": 1.0, "x": 2.0}] * 4)
+    model = Forecaster("y", key="k", cell=cell, hidden=16, k1=1, k2=2, drift="adwin")
+    model.step_many([{"k": "a", "y": 1.0, "x": 2.0}] * 4)
     TextModel(cell=cell, hidden=16).learn("a text")
     Frequencies().step(np.zeros(1, np.uint8))
     for kind, x in (("real", np.ones((4, 2), np.float32)), ("classes", np.zeros(4, np.int64))):

@@ -8,6 +8,7 @@ import pytest
 from stream_help import Crash, Killer
 
 from stream_rnn import config, configfile, job
+from stream_rnn.cli import main
 from stream_rnn.config import live_changes
 from stream_rnn.connectors.file import FileSink, FileSource
 from stream_rnn.connectors.memory import MemorySink, MemorySource
@@ -252,6 +253,16 @@ def test_a_shortened_file_of_alerts_stops_the_job(tmp_path):
     (tmp_path / "alerts.jsonl").write_bytes(whole)
     go()
     assert (tmp_path / "alerts.jsonl").read_bytes() == whole
+
+
+def test_eval_counts_the_alerts_there_would_have_been(tmp_path, capsys):
+    file = tmp_path / "in.jsonl"
+    file.write_text("".join(json.dumps(e) + "\n" for e in EVENTS))
+    command = ["eval", str(file), "--target", "x", "--key", "k", "--time", "t", "--set", "model.kind=rnn", "--quiet"]
+    assert main([*command, "--set", "alerts.budget=none", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["alerts"] == {"silent": 1, "back": 1}
+    assert main([*command, "--set", "alerts.budget=none", "--set", "alerts.silent=false"]) == 0
+    assert "alerts: none" in capsys.readouterr().out
 
 
 # The config ------------------------------------------------------------------------------------------
