@@ -48,9 +48,10 @@ def choose(
 ) -> Begin:  # fmt: skip
     """The snapshot and place to begin with."""
     look = None if new_outputs else partial(behind, log=log, outputs=outputs)
-    for old in store.kept():
-        _recognise(log, old.positions.get(log.id))
-        if not new_outputs and (why := forgotten(old, log, outputs)):
+    kept = store.kept()
+    _recognise(log, kept[0].positions.get(log.id) if kept else None)
+    for old in [] if new_outputs else kept:
+        if why := forgotten(old, log, outputs):
             raise RecoveryError(why)
     refused: RecoveryError | None = None
     try:

@@ -543,6 +543,7 @@ class Shard:
         shared = self._shared_state() if policy.share != "none" else None
         if shared is not None:
             self._sharing = Sharing(self._store.path, self.log.id, shared, self._shared_state, self.name)
+            self._sharing.failures = (self._shared_status or {}).get("failures", 0)
         begin = recovery.choose(
             self._store, self.log, self._outputs, start=policy.start, on_missing=policy.on_missing,
             new_outputs=policy.new_outputs, shared=shared,

@@ -40,7 +40,7 @@ class Sharing:
         self.position: Position | None = None
         self.bytes = 0
         self.last_s = 0.0
-        self.failures = 0  # since the shard was opened
+        self.failures = 0  # in this process: the shard carries it on
         self.error: str | None = None  # of the last try
         self.wanted = False  # as soon as may be
         self.name = shared.name
