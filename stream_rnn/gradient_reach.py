@@ -96,7 +96,7 @@ class Reach:
         """In plain words."""
         norms = self.norms
         if not self.k2:
-            return "not measured: its formulas are known for the cells gru, lstm and elman"
+            return "not measured: it can be for the compiled cells only, not for those of torch"
         if norms is None and self._flat:
             return "not measured: every forecast that was looked at was right, so there was no gradient"
         if norms is None:
