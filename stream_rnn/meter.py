@@ -18,6 +18,8 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from stream_rnn.records import Prediction, Record
 from stream_rnn.stopwatch import Stopwatch
 from stream_rnn.tally import Tally
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 STAGES = ("wait", "read", "decode", "learn", "encode", "send", "commit", "checkpoint")
 CAUSES = ("parse", "key", "target", "time", "transform", "too_large", "value")  # of bad events
+ALERTS = ("anomaly", "drift", "silent", "back")  # kinds
+_NUMBERS, _BY_NAME = ("events", "predictions", "skipped", "gaps", "silent"), ("bad", "alerts")
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -54,7 +58,7 @@ class Meter:
     """One shard's, for as long as the process lives."""
 
     def __init__(self) -> None:
-        self.counts = Tally(bad=dict.fromkeys(CAUSES, 0))
+        self.counts = Tally(bad=dict.fromkeys(CAUSES, 0), alerts=dict.fromkeys(ALERTS, 0))
         self.replayed = 0  # events that had been learnt before, by an earlier opening or process
         self.opened = 0
         self.learner: dict[str, int] = {}  # the model's own counters
@@ -65,13 +69,14 @@ class Meter:
         self._idle_since: float | None = None  # time.monotonic() of the first read that found nothing
         self.record_s: float | None = None  # epoch seconds of the newest record, as its source stamped it
         self.event_s: float | None = None  # of the newest event, as it says itself
-        self._counters: dict[str, int] = {}  # as they were at the last look
+        self._tally = Tally()  # of the state, as it was at the last look; so are the model's counters
+        self._counters: dict[str, int] = {}
         self._at = time.perf_counter()
 
-    def begin(self, counters: Mapping[str, int] | None) -> None:
-        """The shard is open, at a state whose model has counted so much."""
+    def begin(self, tally: Tally, counters: Mapping[str, int]) -> None:
+        """The shard is open, at a state that has counted so much."""
         self.opened += 1
-        self._counters = dict(counters or {})
+        self._tally, self._counters = _copy(tally), dict(counters)
         self._at = time.perf_counter()
 
     def lap(self, stage: str) -> None:
@@ -93,9 +98,15 @@ class Meter:
         since = self._idle_since
         return None if since is None else time.monotonic() - since
 
-    def took(self, records: Sequence[Record], results: Sequence[Result], replays: bool) -> None:
-        """A block is through."""
-        self.counts.count(results)
+    def took(
+        self, records: Sequence[Record], results: Sequence[Result], replays: bool, tally: Tally,
+        counters: Mapping[str, int],
+    ) -> None:  # fmt: skip
+        """A block is through, and the state and its model have counted so much."""
+        self._add(tally)
+        for name, n in counters.items():
+            self.learner[name] = self.learner.get(name, 0) + n - self._counters.get(name, 0)
+        self._counters = dict(counters)
         if replays:
             self.replayed += len(records)
         stamp = records[-1].timestamp_ms
@@ -105,8 +116,17 @@ class Meter:
         if last.__class__ is Prediction and last.time is not None:
             self.event_s = last.time
 
-    def learnt(self, counters: Mapping[str, int]) -> None:
-        """The model's counters now."""
-        for name, n in counters.items():
-            self.learner[name] = self.learner.get(name, 0) + n - self._counters.get(name, 0)
-        self._counters = dict(counters)
+    def _add(self, tally: Tally) -> None:
+        """What has been counted since the last look."""
+        counts, before = self.counts, self._tally
+        for name in _NUMBERS:
+            setattr(counts, name, getattr(counts, name) + getattr(tally, name) - getattr(before, name))
+        for name in _BY_NAME:
+            ours, then = getattr(counts, name), getattr(before, name)
+            for kind, n in getattr(tally, name).items():
+                ours[kind] = ours.get(kind, 0) + n - then.get(kind, 0)
+        self._tally = _copy(tally)
+
+
+def _copy(tally: Tally) -> Tally:
+    return msgspec.structs.replace(tally, bad=dict(tally.bad), alerts=dict(tally.alerts), recent=[])

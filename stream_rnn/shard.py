@@ -337,8 +337,7 @@ class Shard:
         self.tally.count(results)
         self.quality.look(results)
         self.position = records[-1].resume_at
-        self.meter.took(records, results, replays)
-        self.meter.learnt(self._counters())
+        self.meter.took(records, results, replays, self.tally, self._counters())
 
     def _transformed(self, events: Sequence[Event | BadEvent]) -> Sequence[Event | BadEvent | None]:
         if self._transform is None:
@@ -405,7 +404,6 @@ class Shard:
             raise gap
         logger.warning("gap: %s", gap, extra={"fields": {"shard": self.name}})
         self.tally.gaps += 1
-        self.meter.counts.gaps += 1
         self.log.seek(gap.resume_at, self.log.notes(gap.resume_at))
         self.position = gap.resume_at
 
@@ -600,7 +598,7 @@ class Shard:
         self.position = self._saved_at = position
         self._saved_events = self.tally.events
         self.checkpoints.at = None if snapshot is None else snapshot.created_s
-        self.meter.begin(self._counters())
+        self.meter.begin(self.tally, self._counters())
         if snapshot is None or self.log.id not in snapshot.positions:
             self._saved_at = ()
         try:

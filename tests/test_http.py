@@ -99,6 +99,7 @@ def test_metrics_agree_with_what_was_run(tmp_path):
     bad = found["stream_rnn_bad_events_total"]
     assert {c: n for (c,), n in bad.items() if n} == {c: causes.count(c) for c in set(causes)}
     assert bad["too_large",] == 0  # known before it happens, so that a rate sees the first one
+    assert found["stream_rnn_alerts_total"] == {(kind,): 0 for kind in ("anomaly", "drift", "silent", "back")}
     assert value["updates_total"] == counters["updates"] > 0
     assert value["labels_total"] == counters["labels"]
     assert value["keys"] == 4
