@@ -125,8 +125,10 @@ def _eval(commands: Any) -> None:
     what = command.add_argument_group("what to forecast, from what")
     what.add_argument(
         "--task",
-        choices=("forecast", "text"),
-        help="text: guess the bytes (or characters, --set model.unit=chars) of FILE one by one (default: forecast)",
+        choices=("forecast", "regress", "classify", "text"),
+        help="regress, classify: predict --target of each row from its other columns, then learn it, also where it "
+        "comes in a later row (--set event.id=NAME); text: guess the bytes (or characters, "
+        "--set model.unit=chars) of FILE one by one (default: forecast)",
     )
     what.add_argument("--target", action="append", metavar="NAME", help="column to forecast (repeatable)")
     what.add_argument(

@@ -37,7 +37,7 @@ class Event(Section, frozen=True):
     ] = None
     features: Annotated[Names | None, "fields to learn from; unset: every numeric field"] = None
     target: Annotated[
-        Names, "field or fields to forecast; for regress the field to predict; for text the field with the text"
+        Names, "field or fields to forecast; regress, classify: as label; text: the field with it"
     ] = ()
     task: Annotated[Literal["forecast", "regress", "classify", "text"], "what to learn"] = "forecast"
     horizon: Annotated[int, Meta(ge=1), "how many coming events of a key to forecast"] = 1
@@ -86,6 +86,12 @@ class Model(Section, frozen=True):
         tuple[float, ...] | None, LIVE, "levels of intervals; unset: 0.5 and 0.9 in a mixture"
     ] = None
     show_experts: Annotated[bool, LIVE, "experts' shares with every prediction"] = False
+    max_delay: Annotated[
+        int, Meta(ge=0), "regress, classify: events of a key that wait for labels by their event.id; it takes memory"
+    ] = 64
+    max_classes: Annotated[
+        int, Meta(ge=2, le=256), "classify: room for classes; the label of a further one is refused"
+    ] = 16
 
 
 class Text(Section, frozen=True):
@@ -389,6 +395,8 @@ def _check(document: configfile.Document, config: Config) -> None:
     def refuse(path: tuple[str, ...], text: str) -> None:
         raise ConfigError(f"{document.where(path)}: {text}")
 
+    from stream_rnn import tasks
+
     event, model = config.event, config.model
     if event.task == "text":
         _check_text(event, refuse)
@@ -405,6 +413,14 @@ def _check(document: configfile.Document, config: Config) -> None:
         )
     if event.task not in ("forecast", "text") and not (event.label or event.target):
         refuse(("event", "label"), f"event.label is not set: task = {event.task!r} needs the field with the label")
+    given = list(document.tree.get("model", {}))
+    try:
+        tasks.check(event, given)
+    except ConfigError as e:
+        refuse(("model", *[name for name in given if f"model.{name} " in str(e)]), str(e))
+    if event.task != "forecast" and model.cell is not None and ":" in model.cell:
+        refuse(("model", "cell"), f"model.cell = {model.cell!r}: a cell of your own is for forecasts; here it is one "
+               f"of {', '.join(CELLS)}")  # fmt: skip
     if event.task != "forecast" and event.horizon != 1:
         refuse(("event", "horizon"), f"event.horizon = {event.horizon}: only forecast has a horizon")
     for action in config.anomaly.on_drift:

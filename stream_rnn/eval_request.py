@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from stream_rnn import config, configfile, rows
+from stream_rnn import config, configfile, rows, tasks
 from stream_rnn.codec import Codec
 from stream_rnn.config import Event
 from stream_rnn.connectors import Log
 from stream_rnn.errors import ConfigError, InputError
 from stream_rnn.fields import moment
 from stream_rnn.hints import nearest
-from stream_rnn.model import Forecaster
 from stream_rnn.records import BadEvent, Record
 from stream_rnn.rivals import Rivals
 
@@ -40,12 +39,13 @@ class Ready(NamedTuple):
     """Checked and opened."""
 
     stream: Input
-    model: Forecaster
+    model: Any  # a Forecaster; of another task its model
     out: Path | None
     plot: Path | None
     report: Path | None
     remarks: list[str]  # to be told once the run goes well
     rivals: Rivals | None = None  # what else is to be scored
+    task: str = "forecast"
 
 
 def prepare(args: argparse.Namespace) -> Ready:
@@ -79,28 +79,22 @@ def prepare(args: argparse.Namespace) -> Ready:
         reason = next(e.reason for e in decoded if isinstance(e, BadEvent))
         raise InputError(f"{where}: none of the first {len(decoded):,} records can be read; the first: {reason}")
     columns = sorted(set().union(*events))
-    for field, names in (("target", event.target), ("key", event.key), ("features", event.features or ())):
-        for name in names:
+    labelled = (event.label, event.id) if event.task in tasks.LABELLED else ()
+    fields = {"target": event.target, "label": filter(None, labelled), "key": event.key, "features": event.features}
+    for field, names in fields.items():
+        for name in names or ():
             check_column(field, name, columns)
     remarks: list[str] = []
     time = event.time
     if time is not None:
         check_column("time", time, columns)
     else:
-        time = find_time(events, {*event.target, *event.key})
+        time = find_time(events, {*event.target, *event.key, event.label or "", event.id or ""})
         if time is not None:
             remarks.append(f"time is taken from the column {time!r} (--time names another)")
     rivals = rivals_of(args, event, time)
-    forecaster = Forecaster(
-        _one_or_all(event.target),
-        key=_one_or_all(event.key),
-        time=None if time == "@timestamp" else time,
-        features=event.features,
-        horizon=event.horizon,
-        ignore=[name for name in (event.id, event.label) if name is not None],
-        **model,
-    )
-    return Ready(stream, forecaster, out, plot_path, report_path, remarks, rivals)
+    made = tasks.make(event, model, time)
+    return Ready(stream, made, out, plot_path, report_path, remarks, rivals, event.task)
 
 
 def rivals_of(args: argparse.Namespace, event: Event, time: str | None) -> Rivals | None:
@@ -140,13 +134,15 @@ def settings_of(args: argparse.Namespace) -> tuple[Event, dict[str, Any]]:
         "features": args.features and tuple(name.strip() for name in args.features.split(",") if name.strip()),
         "horizon": args.horizon,
         "format": args.format,
+        "task": getattr(args, "task", None),
     }
     event = msgspec.structs.replace(event, **{name: value for name, value in options.items() if value is not None})
-    if not event.target:
-        raise ConfigError("what shall be forecast? name the column: --target NAME")
-    if event.task != "forecast" or event.transform is not None:
-        field = "task" if event.task != "forecast" else "transform"
-        raise ConfigError(f"event.{field} = {getattr(event, field)!r}: eval has no use for it yet; leave it out")
+    if not event.target and (event.task not in tasks.LABELLED or event.label is None):
+        what = "predicted" if event.task in tasks.LABELLED else "forecast"
+        raise ConfigError(f"what shall be {what}? name the column: --target NAME")
+    tasks.check(event, document.tree.get("model", {}))
+    if event.transform is not None:
+        raise ConfigError(f"event.transform = {event.transform!r}: eval has no use for it yet; leave it out")
     return event, model
 
 
@@ -171,7 +167,7 @@ def open_input(file: str, event: Event) -> Input:
             log.wait(1.0)
     codec = Codec(
         "json" if kind == "parquet" else kind,
-        text=event.key,
+        text=[*event.key, *([event.id] if event.id is not None else [])],
         columns=event.columns or None,
         delimiter=event.delimiter,
         max_bytes=event.max_bytes,
@@ -187,10 +183,6 @@ def text_bytes(path: Path) -> int:
             return size
         file.seek(-4, os.SEEK_END)
         return int.from_bytes(file.read(4), "little")
-
-
-def _one_or_all(names: tuple[str, ...]) -> Any:
-    return names[0] if len(names) == 1 else list(names) or None
 
 
 def check_column(field: str, name: str, columns: Sequence[str]) -> None:

@@ -31,6 +31,7 @@ from stream_rnn.metrics import Pairs, Scores
 from stream_rnn.progress import Progress
 from stream_rnn.records import BadEvent, Prediction, Record
 from stream_rnn.summary import Run, result, table
+from stream_rnn.tasks import LABELLED
 from stream_rnn.trace import Album
 
 Floats = NDArray[np.float64]
@@ -41,12 +42,17 @@ _SAID = 3  # skipped events that are told about one by one
 
 def run(args: argparse.Namespace) -> int:
     """The command; its exit code."""
-    if task_of(args) == "text":
+    task = task_of(args)
+    if task == "text":
         from stream_rnn import evaltext
 
         return evaltext.run(args)
     if args.max_updates is not None:
-        raise ConfigError("--max-updates is for --task text; a Forecaster learns on")
+        raise ConfigError("--max-updates is for --task text; the other models learn on")
+    if task in LABELLED:
+        from stream_rnn import evallabels
+
+        return evallabels.run(args)
     ready = prepare(args)
     name = "standard input" if args.file == "-" else Path(args.file).name
     done, album = evaluate(ready, name, args.limit, quiet=args.quiet)
@@ -73,7 +79,7 @@ def evaluate(ready: Ready, name: str, limit: int | None = None, quiet: bool = Fa
     remarks = Remarks(ready.remarks, quiet)
     stopped = False
     start = time.perf_counter()
-    with Progress(name, quiet=quiet) as progress, _rare_collections():
+    with Progress(name, quiet=quiet) as progress, rare_collections():
         try:
             for records in blocks(ready.stream, limit, tally.look):
                 good, bad, events = step(ready, records)
@@ -81,7 +87,7 @@ def evaluate(ready: Ready, name: str, limit: int | None = None, quiet: bool = Fa
                 tally.events += len(records)
                 tally.take(good, events)
                 remarks.tell(progress, tally.scores.labels > 0)
-                progress.advance(len(records), _fraction(ready.stream, records, tally.events, limit))
+                progress.advance(len(records), fraction(ready.stream, records, tally.events, limit))
         except KeyboardInterrupt:
             stopped = True
         finally:
@@ -152,7 +158,7 @@ class Tally:
         learner = self.model.learner
         self.reach.watch(learner)  # a model that makes room for features has a new one
         self._blocks += 1
-        size = max(4, 32 // learner.k1, self.events // (64 * learner.k1))  # one in k1 of them begins with an update
+        size: int = max(4, 32 // learner.k1, self.events // (64 * learner.k1))  # one in k1 begins with an update
         return min(_BLOCK, size + self._blocks % 3)  # never in step with k1 or with the keys
 
     def run(self, name: str, skipped: int, seconds: float, stopped: bool) -> Run:
@@ -273,14 +279,14 @@ def _numbers(values: list[Any], targets: Sequence[str]) -> Floats:
     return np.array([[(v or none)[t] for t in targets] for v in values], np.float64)
 
 
-def _fraction(stream: Input, records: list[Record], events: int, limit: int | None) -> float | None:
+def fraction(stream: Input, records: list[Record], events: int, limit: int | None) -> float | None:
     by_limit = events / limit if limit else 0.0
     by_size = records[-1].resume_at[-1] / stream.size if stream.size else 0.0
     return min(1.0, max(by_limit, by_size)) or None
 
 
 @contextmanager
-def _rare_collections() -> Iterator[None]:
+def rare_collections() -> Iterator[None]:
     """Events are made and dropped by the million and hold no cycles: the collector need not look at them each time."""
     before = gc.get_threshold()
     gc.set_threshold(200_000, 20, 50)

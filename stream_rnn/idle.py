@@ -32,7 +32,7 @@ class IdleKeys:
     def __init__(self, ttl_s: float, model: Any, store: Store, spill: Spill, tally: Tally) -> None:
         s = model.settings
         self.ttl_s = ttl_s
-        targets = () if "unit" in s else names_of("target", s["target"])  # a text is no number
+        targets = () if "unit" in s else names_of("target", s.get("target"))  # a text is no number
         self._fields = Fields(targets, names_of("key", s["key"]), s["time"], ())
         self._keyspace = model.keyspace
         self._store, self._spill, self._tally = store, spill, tally

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from stream_rnn import registry
+from stream_rnn import registry, tasks
 from stream_rnn.codec import Codec
 from stream_rnn.config import Config, End, Event, watching
 from stream_rnn.engine import Engine
 from stream_rnn.errors import ConfigError
 from stream_rnn.importing import named
-from stream_rnn.model import Forecaster
-
-if TYPE_CHECKING:
-    from stream_rnn.textmodel import TextModel
 
 
 def engine_of(config: Config, *, new_outputs: bool = False) -> Engine:
@@ -63,47 +59,12 @@ def policy_of(config: Config) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def model_of(config: Config) -> Forecaster | TextModel:
+def model_of(config: Config) -> Any:
     """A model that has learnt nothing yet."""
     model = msgspec.structs.asdict(config.model)
     if config.event.task == "forecast":
         model |= watching(config.alerting, config.anomaly)
-    return model_for(config.event, model)
-
-
-def model_for(event: Event, model: dict[str, Any]) -> Forecaster | TextModel:
-    """The same from an [event] section and the settings of a [model] section."""
-    if event.task == "text":
-        from stream_rnn.textmodel import TextModel
-
-        key = (event.key[0] if len(event.key) == 1 else list(event.key)) or None
-        time = None if event.time == "@timestamp" else event.time
-        return TextModel(event.target[0] if event.target else "text", key=key, time=time, **model)
-    if event.task != "forecast":
-        raise ConfigError(f'event.task = "{event.task}": only "forecast" and "text" can be run')
-    return forecaster(event, model)
-
-
-def model_again(settings: dict[str, Any]) -> Forecaster | TextModel:
-    """A new model of a state's settings."""
-    if "unit" in settings:
-        from stream_rnn.textmodel import TextModel
-
-        return TextModel(**settings)
-    return Forecaster(**settings)
-
-
-def forecaster(event: Event, model: dict[str, Any]) -> Forecaster:
-    """A Forecaster, from the same."""
-    return Forecaster(
-        event.target[0] if len(event.target) == 1 else list(event.target),
-        key=(event.key[0] if len(event.key) == 1 else list(event.key)) or None,
-        time=None if event.time == "@timestamp" else event.time,
-        features=None if event.features is None else list(event.features),
-        horizon=event.horizon,
-        ignore=[name for name in (event.id, event.label) if name is not None],
-        **model,
-    )
+    return tasks.make(config.event, model)
 
 
 def codec_of(event: Event, source: Any) -> Codec:
@@ -111,14 +72,19 @@ def codec_of(event: Event, source: Any) -> Codec:
     format: Any = event.format or getattr(source, "format", "json")
     wanted = None
     if event.features is not None and event.transform is None:  # then nothing else matters
-        wanted = [*event.target, *event.key, *event.features, *([event.time] if event.time else [])]
+        wanted = [*event.target, *event.key, *event.features, *filter(None, (event.time, event.label, event.id))]
     if event.task == "text" and event.target and event.transform is None:
         wanted = [*event.target, *event.key, *([event.time] if event.time else [])]
-    texts = (*event.key, *event.target) if event.task == "text" else event.key
     return Codec(
         "json" if format == "parquet" else format, fields=wanted, key="@key" in event.key, timestamp=True,
-        text=texts, columns=event.columns or None, delimiter=event.delimiter, max_bytes=event.max_bytes,
+        text=texts_of(event), columns=event.columns or None, delimiter=event.delimiter, max_bytes=event.max_bytes,
     )  # fmt: skip
+
+
+def texts_of(event: Event) -> list[str]:
+    """CSV columns that stay text: "007" is no 7."""
+    texts = event.target if event.task == "text" else ()
+    return [*event.key, *texts, *([event.id] if event.id is not None else [])]
 
 
 def transform_of(event: Event) -> Any:

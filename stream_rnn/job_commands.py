@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from stream_rnn import config, eval_request, job, logs
+from stream_rnn import config, eval_request, job, logs, tasks
 from stream_rnn.config import Config, Event
 from stream_rnn.connectors import Log
 from stream_rnn.daemon import Daemon
@@ -63,7 +63,7 @@ def train(args: argparse.Namespace) -> int:
     for file in args.file:
         stream, make_codec = _history(file, event)
         engine = Engine(
-            stream, job.model_for(event, settings), None, state=folder, codec=make_codec, on_error="skip",
+            stream, tasks.make(event, settings), None, state=folder, codec=make_codec, on_error="skip",
             transform=job.transform_of(event),
         )  # fmt: skip
         start = time.perf_counter()
@@ -192,8 +192,8 @@ def _one_of_a_topic(source: Any) -> Record | None:
 
 def _has_fields(event: Event, found: dict[str, Any]) -> None:
     """InputError for a named field that the event lacks, with the nearest it has."""
-    fields = {"target": event.target, "key": event.key, "time": (event.time,) if event.time else (),
-              "features": event.features or ()}  # fmt: skip
+    fields = {"target": event.target if event.task == "forecast" else (), "key": event.key,
+              "time": (event.time,) if event.time else (), "features": event.features or ()}  # fmt: skip
     names = [n for n in found if found[n] is not None]
     for setting, wanted in fields.items():
         for name in wanted:
@@ -213,6 +213,10 @@ def _learnt(event: Event, model: Any, found: dict[str, Any], prediction: Predict
     features = {n: found.get(n) for n in model.fields.places}
     moment = prediction.time
     when = None if moment is None or not math.isfinite(moment) else _iso(moment)
+    if event.task != "forecast":
+        label = tasks.label_of(event)
+        return {"key": prediction.key, "time": when, "label": {label: found.get(label)}, "features": features,
+                "id": found.get(event.id) if event.id else None, "model": model.settings}  # fmt: skip
     return {"key": prediction.key, "time": when, "target": {t: found.get(t) for t in event.target},
             "features": features, "horizon": event.horizon, "forecast": prediction.forecast,
             "model": {k: model.settings[k] for k in ("kind", "cell", "hidden", "k1", "k2", "lr", "loss")}}  # fmt: skip

@@ -351,7 +351,7 @@ class Labelled:
         ids: Any = repeat(msgspec.UNSET) if self.settings["id"] is None else batch.shown
         none, unset = repeat(None), repeat(msgspec.UNSET)
         out: list[Any] = list(map(Prediction, batch.keys, times, none, seen.step.tolist(), predicted, batch.told, error,
-                                  none, none, unset, interval, unset, unset, unset, ids, probabilities))  # fmt: skip
+                                  none, none, unset, interval, unset, unset, unset, unset, ids, probabilities))  # fmt: skip
         for row in np.flatnonzero(seen.back < -1).tolist():
             out[row] = self._unknown(batch, row, seen.back[row] == TWICE)
         return out
@@ -499,11 +499,6 @@ class Labelled:
     def _fixed(self) -> tuple[str, ...]:
         """Shared arrays that are set in place."""
         return ("P1", "P2", "w1", "w2")
-
-    def weights(self) -> set[str]:
-        """The shared arrays that are weights or an optimizer's: what may be taken from an older state of this model."""
-        learner = {f"learner.{n}" for n in self.learner.shared_arrays()} - {"learner.counters"}
-        return learner | {"P1", "P2", "w1", "w2"}
 
     def to_bytes(self) -> bytes:
         """The whole model; `from_bytes` goes on bit for bit."""

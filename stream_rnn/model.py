@@ -42,7 +42,8 @@ LOSSES = {  # what they are for a network alone: the learner's loss, and its del
     "huber": ("huber", 1.0), "mae": ("huber", 0.05), "mse": ("squared", 1.0), "squared": ("squared", 1.0),
 }  # fmt: skip
 _FORMAT = "forecaster/1"
-_NO_WEIGHTS = ("fields", "units", "learner.counters", "learner.torch")  # of the shared arrays
+# of the shared arrays
+_NO_WEIGHTS = ("fields", "units", "learner.counters", "learner.torch", "classes", "refused")
 # settings that may change while it runs
 LIVE = ("lr", "clip", "intervals", "show_experts", "alert_budget", "silent_alerts")
 

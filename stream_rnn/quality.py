@@ -26,6 +26,7 @@ class Quality:
         self._ours = self._naive = self._n = 0.0
         self._bits = self._texts = 0.0  # of texts: bits a byte
         self._last: dict[Any, float] = {}
+        self._classes: dict[Any, Any] = {}  # the keys' last labels, where they are classes
         self._inside: dict[float, list[float]] = {}  # by level: (inside, looked at), older ones forgotten as above
 
     def look(self, results: Sequence[Result]) -> None:
@@ -40,12 +41,20 @@ class Quality:
             actual, predicted, last = _first(p.actual), _first(p.predicted), self._last.get(p.key)
             if actual is not None and p.predicted_interval is not UNSET:
                 self._look_inside(actual, p.predicted_interval)
+            if p.probabilities is not UNSET:  # classes: shares of errors, and of "as the last label"
+                actual, predicted, last = p.actual, p.predicted, self._classes.get(p.key)
+                if actual is not None and predicted is not None and last is not None:
+                    actual, predicted, last = 0.0, float(actual != predicted), float(actual != last)
             if actual is None or predicted is None or last is None:
                 continue
             self._ours = self._ours * _FORGET + abs(actual - predicted)
             self._naive = self._naive * _FORGET + abs(actual - last)
             self._n = self._n * _FORGET + 1.0
-        newest = {p.key: p.actual for p in results if p.__class__ is Prediction}
+        newest = {p.key: p.actual for p in results if p.__class__ is Prediction and p.actual is not None}
+        if any(p.probabilities is not UNSET for p in results[:1] if p.__class__ is Prediction):
+            if len(self._classes) < _KEYS or newest.keys() <= self._classes.keys():
+                self._classes |= newest
+            return
         if len(self._last) < _KEYS or newest.keys() <= self._last.keys():
             for key, value in newest.items():
                 number = _first(value)

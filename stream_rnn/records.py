@@ -60,9 +60,9 @@ class Prediction(msgspec.Struct, gc=False, omit_defaults=False):
     anomaly: Any = msgspec.UNSET  # 0 … 1, of this event
     p_value: Any = msgspec.UNSET  # the share of earlier errors that were as large
     experts: Any = msgspec.UNSET
+    alert: Any = msgspec.UNSET  # an Alert, where there is one
     id: Any = msgspec.UNSET  # of the event, where events have ids
     probabilities: Any = msgspec.UNSET  # of classes: {class: p}, of `predicted` and the others
-    alert: Any = msgspec.UNSET  # an Alert, where there is one
 
 
 class Alert(msgspec.Struct, gc=False, omit_defaults=False):

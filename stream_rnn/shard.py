@@ -60,6 +60,7 @@ BLOCK = 1024  # events at a time, at most; nothing that comes out depends on it
 _WELL_S = 60.0  # a shard that was open for longer was well: the next wait is short again
 _WAIT_S = 0.1  # the longest that a shard does not look up
 _TALLY = "engine.tally"
+_EVENT_SETTINGS = ("target", "key", "time", "features", "horizon", "ignore", "label", "id")
 ENGINE_ARRAYS = (_TALLY,)  # of a snapshot, besides the model's
 
 Transform = Callable[[Event], "Event | None"]
@@ -629,7 +630,7 @@ def check_settings(saved: dict[str, Any], mine: dict[str, Any], where: str, shar
     anew = "another name and another state.path" if shared else "another state.path"
     for name in mine | saved:
         if name not in LIVE and saved.get(name) != mine.get(name):
-            section = "event" if name in ("target", "key", "time", "features", "horizon", "ignore") else "model"
+            section = "event" if name in _EVENT_SETTINGS else "model"
             raise StateMismatch(
                 f"{where} was learnt with {section}.{name} = {saved.get(name)!r}, and now it is {mine.get(name)!r}: "
                 f"that cannot change on a state. Set it back, or begin anew with {anew}"

@@ -14,14 +14,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from stream_rnn import config, job, onnx_export, safetensors
+from stream_rnn import config, job, onnx_export, safetensors, tasks
 from stream_rnn.blob import unpack_key
 from stream_rnn.errors import ConfigError, InputError, StateError, StateMismatch
-from stream_rnn.model import Forecaster, is_weight
+from stream_rnn.model import is_weight
 from stream_rnn.records import Key
 from stream_rnn.shard import ENGINE_ARRAYS
 from stream_rnn.store import Snapshot, Store
-from stream_rnn.textmodel import TextModel
 from stream_rnn.torch_cells import cell_again
 from stream_rnn.units import age
 
@@ -105,7 +104,7 @@ def _key_of(store: Store, snapshot: Snapshot, args: argparse.Namespace) -> dict[
                 row = table.row(slot)
                 rows[name] = {"type": str(row.dtype), "numbers": len(row), "first": row[:8].tolist()}
             hidden = model.learner.state(key)
-            experts = model.experts_of(key) if isinstance(model, Forecaster) else None
+            experts = model.experts_of(key) if hasattr(model, "experts_of") else None  # a text has none
             return {
                 "key": key, "bytes": len(state), "seen": store.seen(key), "hidden_norm": float(np.linalg.norm(hidden)),
                 "hidden": hidden.tolist(), "experts": experts, "rows": rows,
@@ -196,13 +195,13 @@ def export(args: argparse.Namespace) -> int:
     return OK
 
 
-def _model(snapshot: Snapshot, args: argparse.Namespace) -> Forecaster | TextModel:
+def _model(snapshot: Snapshot, args: argparse.Namespace) -> Any:
     """The snapshot's model, without its keys."""
     given = args.cell
     if given is None and _is_config(args.state):
         given = config.load(args.state).model.cell
     cell = cell_again(snapshot.settings["cell"], given, f"--cell {snapshot.settings['cell']}")
-    model = job.model_again(snapshot.settings | {"cell": cell})
+    model = tasks.again(snapshot.settings | {"cell": cell})
     model.load_shared({n: a for n, a in snapshot.arrays.items() if n not in ENGINE_ARRAYS})
     return model
 

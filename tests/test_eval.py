@@ -372,7 +372,7 @@ def test_files_that_cannot_be(capsys, tmp_path, name, content, told):
         (["--target", "temperature", "--set", "modle.k1=4"], "did you mean model"),
         (["--target", "temperature", "--set", "model.k1=many"], "model.k1 = 'many'"),
         (["--target", "temperature", "--set", "model.k1=8", "--set", "model.k2=4"], "k2"),
-        (["--target", "temperature", "--set", 'event.task="regress"'], "event.task"),
+        (["--target", "temperature", "--set", 'event.task="regres"'], "event.task"),
         (["--target", "temperature", "--config", "nowhere.toml"], "nowhere.toml"),
         (["--target", "temperature", "--out", "rows.xlsx"], "'.xlsx' says no format"),
         (["--target", "temperature", "--out", "no/such/rows.csv"], "there is no folder no/such"),
