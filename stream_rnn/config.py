@@ -418,6 +418,9 @@ def _check(document: configfile.Document, config: Config) -> None:
         tasks.check(event, given)
     except ConfigError as e:
         refuse(("model", *[name for name in given if f"model.{name} " in str(e)]), str(e))
+    for name in ("alerts", "anomaly"):
+        if event.task != "forecast" and name in document.tree:
+            refuse((name,), f'[{name}] watches forecasts, and event.task is "{event.task}"; leave it out')
     if event.task != "forecast" and model.cell is not None and ":" in model.cell:
         refuse(("model", "cell"), f"model.cell = {model.cell!r}: a cell of your own is for forecasts; here it is one "
                f"of {', '.join(CELLS)}")  # fmt: skip

@@ -350,8 +350,9 @@ class Labelled:
             times = listed(batch.time)
         ids: Any = repeat(msgspec.UNSET) if self.settings["id"] is None else batch.shown
         none, unset = repeat(None), repeat(msgspec.UNSET)
-        out: list[Any] = list(map(Prediction, batch.keys, times, none, seen.step.tolist(), predicted, batch.told, error,
-                                  none, none, unset, interval, unset, unset, unset, unset, ids, probabilities))  # fmt: skip
+        columns = (batch.keys, times, none, seen.step.tolist(), predicted, batch.told, error, none, none, unset,
+                   interval, unset, unset, unset, unset, ids, probabilities)  # fmt: skip
+        out: list[Any] = list(map(Prediction, *columns))
         for row in np.flatnonzero(seen.back < -1).tolist():
             out[row] = self._unknown(batch, row, seen.back[row] == TWICE)
         return out
