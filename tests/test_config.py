@@ -239,12 +239,19 @@ def test_live_changes_are_told_from_the_others(tmp_path):
     assert sorted(refused) == ["event.target", "model.k1", "name"]
 
 
-def test_the_model_section_is_what_the_forecaster_takes():
-    from stream_rnn.model import Forecaster
+def test_the_model_section_is_what_the_models_take():
+    from stream_rnn import Classifier, Forecaster, Regressor, tasks
 
-    taken = inspect.signature(Forecaster).parameters
-    for field in config.Model.__struct_fields__:
-        assert taken[field].default == getattr(config.Model(), field), field
+    left = set(config.Model.__struct_fields__)
+    names = {Forecaster: left - {"max_delay", "max_classes"}, Regressor: tasks.SETTINGS["regress"],
+             Classifier: tasks.SETTINGS["classify"]}  # fmt: skip
+    for model, fields in names.items():
+        taken = inspect.signature(model).parameters
+        for field in fields:
+            default = getattr(config.Model(), field)
+            assert taken[field].default == default or (default is None and model is not Forecaster), field
+        left -= set(fields)
+    assert not left
 
 
 def test_the_documented_table_is_current():
