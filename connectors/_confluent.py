@@ -435,7 +435,7 @@ class ConfluentProducer:
                             record.key if record else None,
                             partition,
                             on_delivery=on_delivery,
-                            timestamp=(record.timestamp_ms if record else None) or 0,
+                            timestamp=_timestamp(record),
                             headers=list(message.headers),
                         )
                         break
@@ -555,9 +555,16 @@ def _record(m: Any) -> Record:
         (offset,),
         (offset + 1,),
         m.key(),
-        timestamp if kind else None,
+        timestamp if kind and timestamp >= 0 else None,
         tuple([(name, value or b"") for name, value in headers]) if headers else (),
     )
+
+
+def _timestamp(record: Record | None) -> int:
+    """For `produce`, where 0 is the present: the first millisecond of 1970 becomes the second."""
+    if record is None or record.timestamp_ms is None:
+        return 0
+    return record.timestamp_ms or 1
 
 
 def _error(e: KafkaException) -> Any:

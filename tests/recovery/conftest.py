@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from recovery.nursery import Nursery
@@ -36,6 +37,26 @@ def whole(nursery: Nursery) -> Iterator[Whole]:
     """whole("file"): the outcome of that scenario when nothing happens to it."""
     with tempfile.TemporaryDirectory(dir=_place(), prefix="stream-rnn-whole-") as folder:
         yield Whole(Path(folder), nursery)
+
+
+@pytest.fixture(scope="session")
+def own(mortal_broker: Any) -> Any:
+    """A broker with the topic that most jobs read."""
+    from recovery.kafka_job import make_input
+
+    make_input(mortal_broker)
+    return mortal_broker
+
+
+@pytest.fixture(scope="session")
+def undisturbed(own: Any, nursery: Nursery) -> Iterator[Any]:
+    """What a job from that topic leaves when nothing happens to it."""
+    from recovery.kafka_job import TopicJob
+
+    with tempfile.TemporaryDirectory(dir=_place(), prefix="stream-rnn-undisturbed-") as folder:
+        job = TopicJob(Path(folder), own, "kafka-python", nursery=nursery)
+        job.finish()
+        yield job.outcome()
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ SETTINGS: dict[str, Any] = {
     "sink.type": "file", "sink.path": "out.jsonl", "dead_letter.type": "file", "dead_letter.path": "dead.jsonl",
     "log.level": "warning",
 }  # fmt: skip
-_LONGEST_S = 120.0  # no life may take longer
+_LONGEST_S = 180.0  # no life may take longer
 
 
 @dataclass
@@ -147,11 +147,11 @@ class Job:
 
     def run(
         self, kill: Kill | None = None, *, arguments: Sequence[str] = (),
-        watch: Callable[[Any, str, int], None] | None = None,
+        watch: Callable[[Any, str, int], None] | None = None, longest_s: float = _LONGEST_S,
     ) -> Life:  # fmt: skip
         """One life: until it ends by itself, or is killed. `watch(process, phase, n)` sees each phase as it comes."""
         self._number += 1
-        fifo, said_before = self.folder / f"phases-{self._number}", self._said()
+        fifo, said_before = self.folder / f"phases-{self._number}", self.said()
         os.mkfifo(fifo)
         reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
         environ = {"STREAM_RNN_PHASES": str(fifo)}
@@ -161,8 +161,8 @@ class Job:
             self._feeder.step()
         process = self.start(environ, arguments)
         try:
-            phases = self._attend(process, reader, kill, watch)
-            code = process.wait(timeout=_LONGEST_S)
+            phases = self._attend(process, reader, kill, watch, longest_s)
+            code = process.wait(timeout=longest_s)
         except BaseException:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -170,7 +170,7 @@ class Job:
         finally:
             os.close(reader)
             fifo.unlink()
-        return Life(code, phases, self._said()[len(said_before) :])
+        return Life(code, phases, self.said()[len(said_before) :])
 
     def finish(self) -> Life:
         """A life that nobody disturbs."""
@@ -199,16 +199,17 @@ class Job:
         names = [self.settings[n] for n in ("sink.path", "dead_letter.path")]
         return sum((self.folder / n).read_bytes().count(b"\n") for n in names if (self.folder / n).exists())
 
-    def _said(self) -> str:
+    def said(self) -> str:
+        """All that its lives have written to standard error."""
         path = self.folder / "stderr"
         return path.read_text() if path.exists() else ""
 
-    def _attend(self, process: Any, reader: int, kill: Kill | None, watch: Any) -> list[str]:
+    def _attend(self, process: Any, reader: int, kill: Kill | None, watch: Any, longest_s: float) -> list[str]:
         """Read the phases as they come, feed, kill."""
         phases: list[str] = []
         counts: dict[str, int] = {}
         rest = b""
-        end = time.monotonic() + _LONGEST_S
+        end = time.monotonic() + longest_s
         asked = False
         while True:
             assert time.monotonic() < end, f"a life takes too long; its last phases: {phases[-5:]}"

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kafka_help import KafkaJob, content, fill, fresh
+from kafka_help import KafkaJob, abort, content, fill, fresh
 from recovery import stream
 from recovery.job import SETTINGS, Job, Outcome
 from recovery.nursery import Nursery
@@ -21,7 +21,7 @@ INPUT = "sensors"  # the same name on every broker: outputs name it
 
 
 def make_input(broker: Any) -> None:
-    """The topic that all jobs read: bad records, aborted transactions, tombstones."""
+    """The topic that most jobs read: bad records, aborted transactions, tombstones, every codec."""
     broker.create(INPUT, PARTITIONS)
     for partition in range(PARTITIONS):
         records = stream.lines(RECORDS, seed=partition)
@@ -32,27 +32,17 @@ def make_input(broker: Any) -> None:
             ids = {"transactional.id": f"writer-{partition}-{start}"} if start % 500 else {}
             fill(broker.address, INPUT, part, partition, **{"compression.type": codec}, **ids)
             if ids:
-                _abort(broker, partition)
-
-
-def _abort(broker: Any, partition: int) -> None:
-    import confluent_kafka
-
-    producer = confluent_kafka.Producer({"bootstrap.servers": broker.address, "transactional.id": fresh("aborted")})
-    producer.init_transactions(10)
-    producer.begin_transaction()
-    producer.produce(INPUT, b'{"id": "k0", "at": 1, "v": 1e9}', partition=partition)
-    producer.flush(10)
-    producer.abort_transaction(10)
+                abort(broker.address, INPUT, [b'{"id": "k0", "at": 1, "v": 1e9}'], partition)
 
 
 class TopicJob(Job):
     """`run` lives until all of the input is committed, then it is asked to stop."""
 
     def __init__(
-        self, folder: Path, broker: Any, client: str, *, nursery: Nursery | None = None, **settings: Any
-    ) -> None:
-        self.folder, self.broker, self.source = folder, broker, "kafka"
+        self, folder: Path, broker: Any, client: str, *, nursery: Nursery | None = None, topic: str = INPUT,
+        **settings: Any,
+    ) -> None:  # fmt: skip
+        self.folder, self.broker, self.source, self.topic = folder, broker, "kafka", topic
         self.name = fresh("job")
         self.tamper: list[list[Any]] = []
         self.records = [b""] * (PARTITIONS * RECORDS)
@@ -63,7 +53,7 @@ class TopicJob(Job):
         mine = {
             "kafka.client": client, "kafka.bootstrap.servers": broker.address, "kafka.session.timeout.ms": 6000,
             "kafka.heartbeat.interval.ms": 300, "kafka.group.instance.id": "only",
-            "source.type": "kafka", "source.topic": INPUT, "sink.type": "kafka", "sink.topic": self.out,
+            "source.type": "kafka", "source.topic": topic, "sink.type": "kafka", "sink.topic": self.out,
             "dead_letter.type": "kafka", "dead_letter.topic": self.dead, "state.checkpoint_interval": "20ms",
         }  # fmt: skip
         if settings.get("sink.type") == "file":
@@ -95,17 +85,21 @@ class TopicJob(Job):
     def done(self) -> bool:
         """Whether the group's positions and the checkpoints are at the end."""
         if self.settings["state.checkpoint_interval"] != "1h" and not all(
-            self._checkpointed(p) > last(self.broker, p) for p in range(PARTITIONS)
+            self._checkpointed(p) > last(self.broker, self.topic, p) for p in range(PARTITIONS)
         ):
             return False
         if self.settings["sink.type"] == "file":
             return True
+        return all(at > last(self.broker, self.topic, p) for p, at in enumerate(self.committed()))
+
+    def committed(self) -> list[int]:
+        """The group's positions; -1: not told, or none."""
         asker = KafkaJob({"bootstrap.servers": self.broker.address}, self.name, client="confluent", deadline_s=1.0)
         try:
-            found = [asker.lookup.committed(INPUT, partition) for partition in range(PARTITIONS)]
-            return all(f is not None and f.offset > last(self.broker, p) for p, f in enumerate(found))
+            found = [asker.lookup.committed(self.topic, partition) for partition in range(PARTITIONS)]
+            return [-1 if f is None else f.offset for f in found]
         except Unavailable:  # a broker that is down, or a transaction that is open
-            return False
+            return [-1] * PARTITIONS
         finally:
             asker.close()
 
@@ -171,14 +165,14 @@ class FileToTopic(Job):
         return [(m.value(), dict(m.headers())["source"].decode()) for m in found]
 
 
-_lasts: dict[tuple[str, int], int] = {}
+_lasts: dict[tuple[str, str, int], int] = {}
 
 
-def last(broker: Any, partition: int) -> int:
-    """Offset of the input's last record that is committed."""
-    key = (broker.address, partition)
+def last(broker: Any, topic: str, partition: int) -> int:
+    """Offset of a topic's last record that is committed; nothing is added any more."""
+    key = (broker.address, topic, partition)
     if key not in _lasts:
-        _lasts[key] = content(broker.address, INPUT, partition)[-1].offset()
+        _lasts[key] = content(broker.address, topic, partition)[-1].offset()
     return _lasts[key]
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 
 import base64
 import copy
+import itertools
 import json
 import random
 import shutil
-import signal
 import threading
 import time
 
 import pytest
-from broker import Broker
 from kafka_help import CLIENTS, until
+from recovery.crew import LONGER_THAN_EVERY_TIMEOUT_S, TIMEOUTS, Crew
 from recovery.job import Kill
-from recovery.kafka_job import PARTITIONS, FileToTopic, TopicJob, make_input
+from recovery.kafka_job import PARTITIONS, FileToTopic, TopicJob
 from recovery.scenarios import job as make_job
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -28,23 +28,8 @@ PHASES = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def own():
-    """A broker with the input, which tests here may kill."""
-    with Broker() as broker:
-        make_input(broker)
-        yield broker
-
-
-@pytest.fixture(scope="module")
-def undisturbed(own, nursery, tmp_path_factory):
-    job = TopicJob(tmp_path_factory.mktemp("undisturbed"), own, "kafka-python", nursery=nursery)
-    job.finish()
-    return job.outcome()
-
-
 @pytest.fixture
-def make(own, client, nursery, tmp_path):
+def make(own, mortal, client, nursery, tmp_path):
     count = 0
 
     def make(**settings):
@@ -59,7 +44,7 @@ def make(own, client, nursery, tmp_path):
 
 def check(job, undisturbed):
     """The same; a broker marks the last transaction as committed a little later."""
-    until(lambda: not job.outcome().differences(undisturbed), 5, fail=False)
+    until(lambda: not job.outcome().differences(undisturbed), 30, fail=False)
     assert not job.outcome().differences(undisturbed)
 
 
@@ -71,6 +56,9 @@ def test_an_undisturbed_run_is_the_same_with_both(make, undisturbed, client):
     assert all(undisturbed.outputs[f"{what}/{p}"] for what in ("out", "dead") for p in range(PARTITIONS))
 
 
+# The proof. Its long form prints what it has done
+
+
 @both_clients
 def test_a_kill_leaves_no_trace(make, undisturbed, client):
     kill_in(PHASES, make, undisturbed, random.Random(1))
@@ -78,18 +66,18 @@ def test_a_kill_leaves_no_trace(make, undisturbed, client):
 
 @both_clients
 @pytest.mark.soak
-@pytest.mark.parametrize("seed", range(20))
-def test_nor_do_many(make, undisturbed, client, seed):
-    rng = random.Random(seed)
-    phases = PHASES * 2
+def test_nor_do_many(make, undisturbed, client, record_property):
+    rng = random.Random(2)
+    phases = PHASES * 5
     rng.shuffle(phases)
-    kill_in(phases, make, undisturbed, rng)
+    jobs = kill_in(phases, make, undisturbed, rng)
+    record_property("proof", f"{len(phases)} kills in {len(PHASES)} phases, {jobs} times the stream; 0 differences")
 
 
 def kill_in(phases, make, undisturbed, rng):
     """One kill in each of these phases, half of them while the process stands still there."""
     left = list(phases)
-    while left:
+    for jobs in itertools.count(1):
         job = make()
         while left:
             n = 1 if left[0] in ("open", "restore", "stop") else rng.randint(1, 5)
@@ -100,50 +88,74 @@ def kill_in(phases, make, undisturbed, rng):
             left.pop(0)
         job.finish()
         check(job, undisturbed)
+        if not left:
+            return jobs
 
 
 @both_clients
 def test_nor_does_a_broker_that_is_killed(make, undisturbed, client, own):
-    """Twice, and once for longer than a commit may take."""
-    job = make(**{"kafka.socket.timeout.ms": 3000})
-    stops = {("committed", 3): 0.0, ("learn", 12): 0.5}
+    """Twice, and once for longer than every time-out."""
+    outages(make, undisturbed, own, [0.0, LONGER_THAN_EVERY_TIMEOUT_S])
+
+
+@both_clients
+@pytest.mark.soak
+def test_nor_does_one_that_is_killed_often(make, undisturbed, client, own, record_property):
+    pauses = [0.0, 0.3, 0.0, LONGER_THAN_EVERY_TIMEOUT_S, 0.0, 1.0, 3.0, 0.0]
+    outages(make, undisturbed, own, pauses)
+    record_property("proof", f"{len(pauses)} broker restarts; 0 differences")
+
+
+def outages(make, undisturbed, broker, pauses):
+    """The broker is killed every 25 instants, in whatever phase that is, and started again after these pauses."""
+    job = make(**TIMEOUTS)
+    job.tamper = [["blocks_of", 1000 // len(pauses) // 8]]
+    left, instants, restart = list(pauses), 0, None
+
+    def start_again(pause_s):
+        time.sleep(pause_s)
+        broker.start()
 
     def watch(process, phase, n):
-        pause = stops.get((phase, n))
-        if pause is not None:
-            own.kill()
-            threading.Timer(pause, own.start).start()
+        nonlocal instants, restart
+        if restart is None or not restart.is_alive():
+            instants += 1
+        if left and instants > 25:
+            instants = 0
+            broker.kill()
+            restart = threading.Thread(target=start_again, args=(left.pop(0),))
+            restart.start()
 
-    life = job.run(watch=watch)
-    until(lambda: own.running)
+    life = job.run(watch=watch, longest_s=120.0 * len(pauses))
+    restart.join()
+    assert not left, "the stream was too short"
     assert life.code == 0, life.said
     check(job, undisturbed)
 
 
 @both_clients
-def test_workers_share_the_partitions_and_take_them_over(make, undisturbed, client):
-    """Three processes of one group and one folder: they join, leave, are killed, and sleep until they are given up."""
-    job = make(**{"kafka.group.instance.id": None, "kafka.session.timeout.ms": 1500})
-    job.tamper = [["blocks_of", 20], ["slowly", 0.05]]
-    workers = [job.start(), job.start()]
-    try:
-        time.sleep(2.0)
-        workers[0].send_signal(signal.SIGKILL)
-        workers.append(job.start())
-        time.sleep(1.0)
-        workers[2].send_signal(signal.SIGSTOP)
-        time.sleep(3.0)
-        workers[2].send_signal(signal.SIGCONT)
-        time.sleep(1.0)
-        workers[1].send_signal(signal.SIGTERM)
-        assert workers[1].wait(30) == 0
-        until(job.done, 60)
-        workers[2].send_signal(signal.SIGTERM)
-        assert workers[2].wait(30) == 0
-    finally:
-        for worker in workers:
-            worker.send_signal(signal.SIGKILL)
-    check(job, undisturbed)
+def test_workers_share_the_partitions_and_take_them_over(own, mortal, nursery, client, tmp_path):
+    """Up to three processes of one group: they come, leave, are killed, and sleep until they are given up."""
+    crew = Crew(tmp_path, own, client, nursery, random.Random(4))
+    with crew:
+        for step in (crew.join, crew.join, crew.kill_in_a_rebalance, crew.sleep, crew.leave, crew.kill):
+            step()
+        assert not crew.finish()
+
+
+@both_clients
+@pytest.mark.soak
+def test_nor_does_everything_at_once(own, mortal, nursery, client, tmp_path, record_property):
+    """All of that at random, with broker restarts in between."""
+    crew = Crew(tmp_path, own, client, nursery, random.Random(5))
+    with crew:
+        crew.join()
+        for step in crew.steps(4):
+            step()
+        differences = crew.finish()
+    record_property("proof", crew.report(differences))
+    assert not differences
+    assert crew.rebalances >= 20
 
 
 TO_FILES = {
@@ -179,7 +191,7 @@ def test_nor_does_a_kill_from_a_file_to_topics(own, whole, nursery, client, tmp_
     wanted = copy.copy(whole("file"))
     letters = [json.loads(line) for line in wanted.outputs["dead.jsonl"].splitlines()]
     wanted.outputs = {"out.jsonl": wanted.outputs["out.jsonl"]}
-    until(lambda: not job.outcome().differences(wanted), 5, fail=False)
+    until(lambda: not job.outcome().differences(wanted), 30, fail=False)
     assert not job.outcome().differences(wanted)
     assert job.letters() == [(base64.b64decode(x["base64"]), x["source"]) for x in letters]
 
@@ -205,7 +217,7 @@ def test_an_answer_that_gets_lost_leaves_no_trace(make, undisturbed, client):
 # Controls: engines that are wrong in one place leave a trace
 
 
-@pytest.mark.parametrize("client", ["kafka-python"])
+@both_clients
 @pytest.mark.parametrize(
     "wrong, kill",
     [
