@@ -120,7 +120,7 @@ class Anomaly(Section, frozen=True):
 
     learn: Annotated[
         Literal["always", "down-weight"],
-        "down-weight: the network learns a tenth from an anomalous event; one event at a time, several times slower",
+        "down-weight: the network learns a tenth from an anomalous event; one event at a time, ten times slower",
     ] = "always"
     drift: Annotated[Literal["none", "page-hinkley", "adwin"], "what looks for errors that have grown, a key"] = "none"
     on_drift: Annotated[

@@ -62,7 +62,7 @@ class Forecaster:
     named ones, from the beginning: as a class or function (inputs, hidden) it is told how many inputs that makes.
 
     alert_budget: how many alerts of a key are wanted ("1/week"; None: none), in the long run. silent_alerts: also where
-    a key is silent. learn_anomalies: "always", or "down-weight" (one event at a time: several times slower). drift:
+    a key is silent. learn_anomalies: "always", or "down-weight" (one event at a time: ten times slower). drift:
     "none", "page-hinkley" or "adwin"; on_drift: "alert", "boost_lr", or both.
 
     >>> model = Forecaster("temperature", key="room", time="at")
