@@ -166,7 +166,7 @@ def _eval(commands: Any) -> None:
     )
     out.add_argument("--json", action="store_true", help="one JSON object on standard output instead of the table")
     out.add_argument("--out", metavar="FILE", help="every forecast: .csv, .jsonl or .parquet")
-    out.add_argument("--plot", metavar="PNG", help="picture: forecasts with intervals, error against naive, experts, coverage")
+    out.add_argument("--plot", metavar="PNG", help="picture: forecasts, intervals, error, experts, coverage")
     out.add_argument("--report", metavar="HTML", help="the same and more as one self-contained page")
     out.add_argument("--quiet", "-q", action="store_true", help="nothing on standard error but errors")
     command.set_defaults(run=_later("stream_rnn.evaluate"))
