@@ -21,7 +21,7 @@ from stream_rnn.model import is_weight
 from stream_rnn.records import Key
 from stream_rnn.shard import ENGINE_ARRAYS
 from stream_rnn.store import Snapshot, Store
-from stream_rnn.torch_cells import cell_again
+from stream_rnn.torch_cells import CellLike, cell_again, is_custom
 from stream_rnn.units import age
 
 OK = 0
@@ -144,7 +144,7 @@ def _roll_back(store: Store, to: int) -> None:
     if now is None:
         raise StateError(f"{store.path} holds no checkpoint that verifies: there is no position to roll back at")
     past = store.past(to)
-    for name in sorted(n for n in now.arrays if n not in ENGINE_ARRAYS and is_weight(n)):
+    for name in sorted(_weights(now)):
         then, today = past.arrays.get(name), now.arrays.get(name)
         if then is None or today is None or then.shape != today.shape:
             shapes = [None if a is None else list(a.shape) for a in (then, today)]
@@ -154,6 +154,14 @@ def _roll_back(store: Store, to: int) -> None:
     now.info = now.info | {"rolled_back_to": to}
     now.created_s = time.time()
     store.checkpoint(now, [])
+
+
+def _weights(snapshot: Snapshot) -> set[str]:
+    """The names of its weights; of a Forecaster whose cell is the user's code without running that."""
+    if is_custom(cell := snapshot.settings["cell"]):
+        return {n for n in snapshot.arrays if n not in ENGINE_ARRAYS and is_weight(n)}
+    weights: set[str] = _loaded(snapshot, cell).weights()
+    return weights
 
 
 def _generation(store: Store, to: str) -> int:
@@ -201,6 +209,10 @@ def _model(snapshot: Snapshot, args: argparse.Namespace) -> Any:
     if given is None and _is_config(args.state):
         given = config.load(args.state).model.cell
     cell = cell_again(snapshot.settings["cell"], given, f"--cell {snapshot.settings['cell']}")
+    return _loaded(snapshot, cell)
+
+
+def _loaded(snapshot: Snapshot, cell: CellLike) -> Any:
     model = tasks.again(snapshot.settings | {"cell": cell})
     model.load_shared({n: a for n, a in snapshot.arrays.items() if n not in ENGINE_ARRAYS})
     return model
