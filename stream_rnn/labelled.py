@@ -126,6 +126,9 @@ class Labelled:
                               "model knows already; leave it out")  # fmt: skip
         for name in ("max_features", "max_delay"):
             _whole(name, s[name], 0)
+        if s["cell"] not in ("gru", "lstm", "elman"):
+            raise ConfigError(f"cell = {s['cell']!r}: it must be one of 'gru', 'lstm', 'elman'; torch's are for a "
+                              "Forecaster")  # fmt: skip
         if isinstance(s["lr"], bool) or not isinstance(s["lr"], (int, float)):
             raise ConfigError(f"lr = {s['lr']!r}: the learning rate of this model is a number, 0.001 for example")
         s |= {name: _plain(s[name]) for name in ("key", "features")}

@@ -7,10 +7,12 @@ import time
 
 import numpy as np
 
+from stream_rnn.classifier import Classifier
 from stream_rnn.frequency import Frequencies
 from stream_rnn.kernels import cache
 from stream_rnn.learner import Learner
 from stream_rnn.model import Forecaster
+from stream_rnn.regressor import Regressor
 from stream_rnn.textmodel import TextModel
 
 CELLS = ("gru", "lstm", "elman")
@@ -35,6 +37,8 @@ def touch(cell: str) -> None:
     """Run every kernel of a cell once, with a few events."""
     model = Forecaster("y", key="k", cell=cell, hidden=16, k1=1, k2=2, drift="adwin")
     model.step_many([{"k": "a", "y": 1.0, "x": 2.0}] * 4)
+    for labelled in (Classifier("y", cell=cell, hidden=16, k2=2), Regressor("y", cell=cell, hidden=16, k2=2)):
+        labelled.step_many([{"y": 1, "x": 2.0}] * 4)
     TextModel(cell=cell, hidden=16).learn("a text")
     Frequencies().step(np.zeros(1, np.uint8))
     for kind, x in (("real", np.ones((4, 2), np.float32)), ("classes", np.zeros(4, np.int64))):

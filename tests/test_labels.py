@@ -355,7 +355,7 @@ def test_intervals_cover_as_often_as_they_say():
     ({"label": "y", "id": "y"}, "id"), ({"label": "y", "features": ["y"]}, "label"),
     ({"label": "y", "key": "y"}, "label"), ({"label": "y", "time": "t", "features": ["t"]}, "features"),
     ({"label": 3}, "label"), ({"max_delay": -1}, "max_delay"),
-    ({"lr": "fast"}, "lr"), ({"k1": 5, "k2": 3}, "k2"), ({"id": ["a"]}, "id"),
+    ({"lr": "fast"}, "lr"), ({"k1": 5, "k2": 3}, "k2"), ({"cell": "my:Cell"}, "cell"), ({"id": ["a"]}, "id"),
 ])  # fmt: skip
 def test_impossible_settings_are_refused_by_name(settings, word):
     for model in (Classifier, Regressor):
