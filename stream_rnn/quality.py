@@ -83,9 +83,9 @@ class Quality:
 
 
 def _first(value: Any) -> float | None:
-    """The number of the first target, for one step ahead."""
+    """The number of the first target, for one step ahead; None where that is no number (a class, a text)."""
     if isinstance(value, dict):
         value = next(iter(value.values()), None)
     if isinstance(value, list):
         value = value[0] if value else None
-    return value  # type: ignore[no-any-return]
+    return value if isinstance(value, (int, float)) else None

@@ -31,6 +31,8 @@ from stream_rnn.engine import Engine
 from stream_rnn.errors import ConfigError, ListenError, Unavailable
 from stream_rnn.meter import Meter
 from stream_rnn.model import Forecaster
+from stream_rnn.quality import Quality
+from stream_rnn.records import Prediction
 
 STREAM = events(300)
 TOKEN = "correct-horse-battery"
@@ -201,6 +203,13 @@ def test_lag_is_the_age_of_what_was_learnt_last_while_more_waits():
     assert look.lag_s == 0
     meter.read(True)
     assert look.lag_s == pytest.approx(100, abs=5)
+
+
+def test_of_answers_that_are_no_numbers_no_error_is_told():
+    quality = Quality()
+    for i in range(3):
+        quality.look([Prediction("k", None, None, i + 1, predicted="a", actual="ab"[i % 2])])
+    assert quality.told() == {"mae": None, "last_value_mae": None, "ratio": None, "coverage": {}}
 
 
 def test_status_is_json_and_knows_no_nan(tmp_path):
