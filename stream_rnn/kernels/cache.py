@@ -20,6 +20,7 @@ from typing import Any
 
 import numba
 from numba.core import config as _config
+from numba.core import event
 
 log = logging.getLogger("stream_rnn")
 config: Any = _config  # its attributes are made at run time
@@ -93,15 +94,32 @@ def kernel(function: Callable[..., Any]) -> Any:
         config.CACHE_DIR = before
 
 
+class _Notice(event.Listener):
+    """Says what is being compiled when that takes more than a second; loading from the cache says nothing."""
+
+    def __init__(self, what: str) -> None:
+        where = folder()
+        kept = f"kept in {where}" if where else "in this process only"
+        self._timer = threading.Timer(1.0, log.warning, ("compiling %s, once (about 10 s; %s)", what, kept))
+        self._timer.daemon = True
+
+    def on_start(self, event: Any) -> None:
+        if self._timer.ident is None:  # the outermost of many
+            self._timer.start()
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+
 def compiled(dispatcher: Any, signature: Any, what: str) -> Any:
     """`dispatcher` made ready for `signature`; a compile of more than a second says what it does."""
-    where = folder()
-    kept = f"kept in {where}" if where else "in this process only"
-    notice = threading.Timer(1.0, log.warning, ("compiling %s, once (about 10 s; %s)", what, kept))
-    notice.daemon = True
-    notice.start()
-    try:
-        dispatcher.compile(signature)
-    finally:
-        notice.cancel()
+    notice = _Notice(what)
+    with event.install_listener("numba:compile", notice):
+        try:
+            dispatcher.compile(signature)
+        finally:
+            notice.cancel()
     return dispatcher
