@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_rnn.errors import StateDamaged, StateMismatch
+from stream_rnn.errors import InputError, StateDamaged, StateMismatch
 from stream_rnn.records import Key
 
 _MAGIC = b"stream_rnn\0"
@@ -90,3 +90,11 @@ def write_whole(path: str | os.PathLike[str], raw: bytes) -> None:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def read_whole(path: str | os.PathLike[str]) -> bytes:
+    """What `write_whole` wrote; InputError says why it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{os.fspath(path)} cannot be read: {error.strerror}") from None

@@ -8,6 +8,7 @@ log losses leave out labels of a class that was not known when their event came;
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from typing import Any
 
@@ -17,7 +18,7 @@ BINS = 10  # of the reliability table
 _LEAST = 1e-15  # of a probability
 
 
-class Labels:
+class Labels(ABC):
     """Brings each label together with its event and what was known then; base of the two scores."""
 
     def __init__(self, waits: int) -> None:
@@ -45,17 +46,17 @@ class Labels:
                 self.score(p, known)
                 self.learn(p, known)
 
+    @abstractmethod
     def known(self, key: Key) -> Any:
         """What is known when an event of the key comes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score(self, p: Prediction, known: Any) -> None:
         """Take in a label."""
-        raise NotImplementedError
 
+    @abstractmethod
     def learn(self, p: Prediction, known: Any) -> None:
         """Let the baselines learn it."""
-        raise NotImplementedError
 
 
 class Numbers(Labels):

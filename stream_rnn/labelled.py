@@ -17,11 +17,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import repeat
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import msgspec
@@ -31,7 +29,7 @@ from numpy.typing import NDArray
 from stream_rnn import blob, growth
 from stream_rnn.answers import listed
 from stream_rnn.classes import Classes
-from stream_rnn.errors import ConfigError, InputError, StateMismatch
+from stream_rnn.errors import ConfigError, StateMismatch
 from stream_rnn.features import KEY_WORDS, key_vector
 from stream_rnn.fields import Fields, flat_events, key_of, names_of, number
 from stream_rnn.kernels.cache import compiled
@@ -55,6 +53,7 @@ from stream_rnn.kernels.labels import (
 from stream_rnn.keys import KeySpace, plain_key
 from stream_rnn.learner import Learner
 from stream_rnn.records import BadEvent, Event, Key, Prediction
+from stream_rnn.saving import Saved
 from stream_rnn.torch_cells import only_ours
 
 Floats = NDArray[np.float64]
@@ -98,7 +97,7 @@ class Seen(NamedTuple):
     norm: Floats
 
 
-class Labelled:
+class Labelled(Saved):
     """Base of the two models; a subclass says what its labels, its experts and its predictions are."""
 
     learner: Learner
@@ -517,22 +516,6 @@ class Labelled:
         model.load_shared(arrays)
         model.keyspace.load(states)
         return model
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model to a file, whole or not at all."""
-        blob.write_whole(path, self.to_bytes())
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The model in a file that `save` wrote."""
-        try:
-            raw = Path(path).read_bytes()
-        except OSError as error:
-            raise InputError(f"{os.fspath(path)} cannot be read: {error.strerror}") from None
-        return cls.from_bytes(raw)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self).from_bytes, (self.to_bytes(),)
 
 
 def hash_of(id: Any) -> int:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from stream_rnn import blob, growth
 from stream_rnn.alerts import Watch, tell
 from stream_rnn.answers import Answers
 from stream_rnn.drift import actions_of
-from stream_rnn.errors import ConfigError, InputError, StateMismatch
+from stream_rnn.errors import ConfigError, StateMismatch
 from stream_rnn.experts import NAMES, Experts, loss_of
 from stream_rnn.features import Features, Floats, Inputs, forecasts
 from stream_rnn.fields import TEXT_UNITS, Block, Fields, names_of
@@ -365,11 +364,7 @@ class Forecaster:
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, cell: CellLike | None = None) -> Forecaster:
         """The model in a file that `save` wrote; cell: as in `from_bytes`."""
-        try:
-            raw = Path(path).read_bytes()
-        except OSError as error:
-            raise InputError(f"{os.fspath(path)} cannot be read: {error.strerror}") from None
-        return cls.from_bytes(raw, cell=cell)
+        return cls.from_bytes(blob.read_whole(path), cell=cell)
 
     @property
     def again(self) -> Callable[[bytes | None], Forecaster]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import numpy as np
@@ -27,6 +27,7 @@ from stream_rnn.kernels.contexts import COUNT, INPUTS, LEVELS, ORDERS, RECENT, R
 from stream_rnn.keys import KeySpace
 from stream_rnn.learner import Learner
 from stream_rnn.records import BadEvent, Event, Key, Prediction
+from stream_rnn.saving import Saved
 from stream_rnn.torch_cells import only_ours
 
 Floats = NDArray[np.float64]
@@ -51,7 +52,7 @@ class TextPrediction(Prediction, gc=False, kw_only=True):
     bits_per_character: Any = msgspec.UNSET
 
 
-class TextModel:
+class TextModel(Saved):
     """Learns texts, for each key its own sequence, with one shared network.
 
     target: the field with the text (str, or bytes). key, time: as a Forecaster's. unit: "bytes", or "chars"
@@ -318,7 +319,7 @@ class TextModel:
         return blob.pack(_FORMAT, self.settings, self.shared_arrays(), states)
 
     @classmethod
-    def from_bytes(cls, raw: bytes) -> TextModel:
+    def from_bytes(cls, raw: bytes) -> Self:
         """The model that `to_bytes` saved."""
         settings, arrays, states = blob.unpack(raw, _FORMAT)
         model = cls(**settings)
