@@ -413,7 +413,7 @@ class KafkaPythonProducer:
                 self._open = True
             self._make_sure(timeout_s)
             if place is not None:
-                position = kafka.OffsetAndMetadata(place.offset, place.text, -1)
+                position = kafka.OffsetAndMetadata(place.offset, place.terminated, -1)
                 partition = kafka.TopicPartition(place.topic, place.partition)
                 self._producer.send_offsets_to_transaction({partition: position}, identity)
             if not self._errands.given_up:

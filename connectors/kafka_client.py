@@ -54,17 +54,25 @@ class Committed(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, offset: int, metadata: str | None) -> Committed:
-        """As a client found it: confluent-kafka writes a zero byte behind the text."""
-        return cls(offset, (metadata or "").rstrip("\0"))
+        """As a client found it: the text ends with a zero byte."""
+        return cls(offset, (metadata or "").partition("\0")[0])
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A group's position in a partition, and a text to keep with it: to be committed."""
+    """A group's position in a partition, and a text to keep with it: to be committed.
+
+    confluent-kafka writes a zero byte behind the text, and needs one there to know where it ends: so we write one too.
+    """
 
     topic: str
     partition: int
     offset: int
     text: str
+
+    @property
+    def terminated(self) -> str:
+        """The text as it is to be in the group."""
+        return f"{self.text}\0" if self.text else ""
 
 
 class Lookup(Protocol):

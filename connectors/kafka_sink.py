@@ -30,7 +30,7 @@ from stream_rnn.records import Position
 if TYPE_CHECKING:
     from stream_rnn.connectors.kafka import KafkaJob
 
-_MARK_BYTES = 4096  # the broker takes no longer metadata
+_MARK_BYTES = 4095  # the broker takes no longer metadata than 4096, of which the last is zero
 _RENEW_S = 3600.0  # a group without members forgets a position that is not committed again for days
 _ROOM_BYTES = 1024  # in a record, for what is not value or headers
 _SMALL_BYTES = 1 << 18  # no topic refuses such a record

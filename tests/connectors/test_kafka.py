@@ -36,6 +36,8 @@ def make_job(kafka, client):
     for job in jobs:
         if job.reader is not None:
             job.reader.close()
+        for transaction in list(job._transactions.values()):
+            transaction._end()  # else its client goes on looking for its broker, in vain, to the end of the process
         job.close()
 
 
@@ -276,7 +278,7 @@ def test_a_position_set_by_another_tool_is_a_mark(kafka, make_job):
 
 
 def test_the_position_of_another_source_is_kept_with_the_output(kafka, make_job):
-    """A file's mark is the metadata of an offset on the first output's partition; any text up to 4096 bytes."""
+    """A file's mark is the metadata of an offset on the first output's partition; any text up to 4095 bytes."""
     out, dead = kafka.create(fresh()), kafka.create(fresh())
     job, log = make_job(), MemorySource([])
     sink, dead_sink = job.sink(out), job.sink(dead)
@@ -293,8 +295,8 @@ def test_the_position_of_another_source_is_kept_with_the_output(kafka, make_job)
     expect(kafka.address, out, [b"v0", b"v1", b"v2"])
     expect(kafka.address, dead, [b"bad0", b"bad1", b"bad2"])
     third = sink.open("")
-    with pytest.raises(SinkError, match="4096"):
-        third.unit.commit("x" * 4097, (0, 9), log)
+    with pytest.raises(SinkError, match="4095"):
+        third.unit.commit("x" * 4096, (0, 9), log)
 
 
 def test_the_other_client_takes_over(kafka, make_job, client):
@@ -376,6 +378,19 @@ def test_what_a_fenced_producer_does_takes_no_record_from_its_successor(kafka, m
     zombie.close(), successor.close()
     job.producer("0").close()  # settles what was open
     expect(kafka.address, out, [b"v%d" % i for i in range(10, 10 + count)])
+
+
+def test_either_client_reads_the_mark_whole(kafka, make_job):
+    """And nothing behind it: confluent-kafka goes on reading to the next zero byte."""
+    out = kafka.create(fresh())
+    job, log = make_job(linger_ms=1), MemorySource([])
+    output = job.sink(out).open("")
+    readers = [KafkaJob({"bootstrap.servers": kafka.address}, job.name, client=name).lookup for name in CLIENTS]
+    for n in range(1, 18):
+        output.write(messages("memory:", n, n + 1))
+        output.unit.commit(f"memory:{10**n}", (10**n,), log)
+        assert [reader.committed(out, 0).text for reader in readers for _ in range(3)] == [f"memory:{10**n}"] * 6
+    output.close()
 
 
 def test_a_partition_that_is_not_ours_is_not_opened(kafka, make_job):

@@ -26,6 +26,8 @@ def make_job(kafka, client):
     for job in jobs:
         if job.reader is not None:
             job.reader.close()
+        for transaction in list(job._transactions.values()):
+            transaction._end()  # else its client goes on looking for its broker, in vain, to the end of the process
         job.close()
 
 

@@ -170,7 +170,9 @@ class Crew:
     def _settle(self) -> None:
         """Until the group has as many members as there are workers, and all partitions move."""
         sizes = _COMPLETE.replace("NAME", re.escape(self.job.name))
-        until(lambda: self._broker.told(sizes)[-1:] == [str(len(self._workers))], 90)
+        until(lambda: self._broker.told(sizes)[-1:] == [str(len(self._workers))], 90, fail=False)
+        found, codes = self._broker.told(sizes)[-5:], [worker.poll() for worker in self._workers]
+        assert found[-1:] == [str(len(self._workers))], f"sizes {found}, exit codes {codes}: {self.job.said()[-6000:]}"
         self._move_on()
 
     def _move_on(self) -> None:
