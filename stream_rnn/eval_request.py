@@ -19,6 +19,7 @@ from stream_rnn.connectors import Log
 from stream_rnn.errors import ConfigError, InputError
 from stream_rnn.fields import moment
 from stream_rnn.hints import nearest
+from stream_rnn.label_rivals import LabelRivals
 from stream_rnn.records import BadEvent, Record
 from stream_rnn.rivals import Rivals
 
@@ -44,7 +45,7 @@ class Ready(NamedTuple):
     plot: Path | None
     report: Path | None
     remarks: list[str]  # to be told once the run goes well
-    rivals: Rivals | None = None  # what else is to be scored
+    rivals: Any = None  # Rivals or LabelRivals: what else is to be scored
     task: str = "forecast"
 
 
@@ -97,14 +98,16 @@ def prepare(args: argparse.Namespace) -> Ready:
     return Ready(stream, made, out, plot_path, report_path, remarks, rivals, event.task)
 
 
-def rivals_of(args: argparse.Namespace, event: Event, time: str | None) -> Rivals | None:
+def rivals_of(args: argparse.Namespace, event: Event, time: str | None) -> Rivals | LabelRivals | None:
     """What --metric and --baseline ask for; None where they don't."""
     if not args.metric and not args.baseline:
         return None
-    from stream_rnn import rivals
+    from stream_rnn import label_rivals, rivals
 
-    metrics = {name: rivals.metric_maker(name) for name in args.metric or ()}
     left_out = {*event.key, time or "", event.id or "", event.label or "", "@timestamp", "@key"}
+    if event.task in tasks.LABELLED:
+        return label_rivals.rivals(event.task, args.metric, args.baseline, left_out, event.features)
+    metrics = {name: rivals.metric_maker(name) for name in args.metric or ()}
     specs = [rivals.Spec(text) for text in dict.fromkeys(args.baseline or ())]
     found = [rivals.Rival(spec, event.target, event.horizon, left_out, event.features) for spec in specs]
     return rivals.Rivals(found, metrics, len(event.target))

@@ -45,7 +45,7 @@ class Done(NamedTuple):
 
 def refuse(args: argparse.Namespace) -> None:
     """ConfigError for options that are for forecasts."""
-    for option in ("horizon", "plot", "metric", "baseline"):
+    for option in ("horizon", "plot"):
         if getattr(args, option, None):
             raise ConfigError(f"--{option} is for forecasts; of labels, --report and --json tell what there is")
 
@@ -72,7 +72,7 @@ def take(ready: Ready, name: str, limit: int | None, quiet: bool) -> Done:
     """The stream through the model, and score kept; Ctrl-C ends it with what there is so far."""
     model: Any = ready.model
     waits = model.settings["max_delay"] if model.settings["id"] is not None else 0
-    scores: Labels = Numbers(waits) if model.task == "regress" else Chances(waits)
+    scores: Labels = (Numbers if model.task == "regress" else Chances)(waits, ready.rivals)
     writer = None if ready.out is None else Writer(ready.out, model.task)
     remarks = evaluate.Remarks(ready.remarks, quiet)
     events, stopped = 0, False
@@ -80,12 +80,12 @@ def take(ready: Ready, name: str, limit: int | None, quiet: bool) -> Done:
     with Progress(name, quiet=quiet) as progress, evaluate.rare_collections():
         try:
             for records in evaluate.blocks(ready.stream, limit, lambda: 4096):
-                good, bad, _ = evaluate.step(ready, records)
+                good, bad, usable = evaluate.step(ready, records)
                 remarks.skipped(events, bad)
                 events += len(records)
                 if writer is not None:
                     writer.write(good, scores.steps)
-                scores.take(good)
+                scores.take(good, usable)
                 remarks.tell(progress, scores.scored > 0)
                 progress.advance(len(records), evaluate.fraction(ready.stream, records, events, limit))
         except KeyboardInterrupt:
@@ -166,6 +166,10 @@ def result(done: Done) -> dict[str, Any]:
     out = {"task": done.task, "label": done.label, "records": done.events, "events": done.scores.events,
            "skipped": done.skipped, **done.causes, "keys": len(done.scores.steps), **done.scores.summary(),
            "seconds": round(done.seconds, 3), "events_per_s": rate, "updates": done.updates}  # fmt: skip
+    if (rivals := done.scores.rivals) is not None:
+        if rivals.metrics:
+            out["metrics"] = rivals.values()
+        out["baselines"] = out["baselines"] | rivals.told()
     return out | ({"stopped": True} if done.stopped else {}) | {"config": done.config}
 
 
@@ -200,9 +204,12 @@ def scores_table(done: Done, told: dict[str, Any]) -> list[list[str]]:
     else:
         names = {"no_change": "as the last label", "majority": "most frequent"}
         head, fields = ["", "log loss", "accuracy"], ("log_loss", "accuracy")
-    ours = {f: told[f] for f in fields}
-    lines = [("stream-rnn", ours), *((names[n], told["baselines"][n]) for n in names)]
-    return [head, *([name, *(_cell(f, values[f]) for f in fields)] for name, values in lines)]
+    names |= {name: name for name in told["baselines"] if name not in names}
+    more = list(told.get("metrics", ()))
+    lines = [("stream-rnn", told), *((shown, told["baselines"][n]) for n, shown in names.items())]
+    cells = [[name, *(_cell(f, values[f]) for f in fields), *(_cell("accuracy", values.get("metrics", {}).get(m))
+             for m in more)] for name, values in lines]  # fmt: skip
+    return [[*head, *more], *cells]
 
 
 def _cell(field: str, value: float | None) -> str:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
-from stream_rnn.records import Key, Prediction
+from stream_rnn.label_rivals import LabelRivals
+from stream_rnn.records import Event, Key, Prediction
 
 BINS = 10  # of the reliability table
 _LEAST = 1e-15  # of a probability
@@ -21,29 +23,35 @@ _LEAST = 1e-15  # of a probability
 class Labels(ABC):
     """Brings each label together with its event and what was known then; base of the two scores."""
 
-    def __init__(self, waits: int) -> None:
+    def __init__(self, waits: int, rivals: LabelRivals | None = None) -> None:
         self.waits = waits  # events of a key whose label may still come
+        self.rivals = rivals
         self.events = self.late = self.scored = 0
         self.steps: dict[Key, int] = {}
         self._waiting: dict[Key, OrderedDict[int, Any]] = {}
 
-    def take(self, predictions: list[Prediction]) -> None:
-        """Score a block."""
-        for p in predictions:
+    def take(self, predictions: list[Prediction], events: Sequence[Event] = ()) -> None:
+        """Score a block; events: theirs, which rivals want to see."""
+        rivals = self.rivals
+        for i, p in enumerate(predictions):
             if p.step > self.steps.get(p.key, 0):  # an event
                 self.steps[p.key] = p.step
                 self.events += 1
                 known: Any = self.known(p.key)
+                told = rivals.ask(events[i], p.key) if rivals is not None else {}
                 if p.actual is None and self.waits:
                     waiting = self._waiting.setdefault(p.key, OrderedDict())
-                    waiting[p.step] = known
+                    waiting[p.step] = known, told
                     while len(waiting) > self.waits:
                         waiting.popitem(last=False)
             else:
                 self.late += 1
-                known = self._waiting[p.key].pop(p.step, None)
+                known, told = self._waiting[p.key].pop(p.step, (None, {}))
             if p.actual is not None:
+                before = self.scored
                 self.score(p, known)
+                if rivals is not None:
+                    rivals.learn(p, told, self.scored > before)
                 self.learn(p, known)
 
     @abstractmethod
@@ -62,8 +70,8 @@ class Labels(ABC):
 class Numbers(Labels):
     """Of a Regressor: MAE, RMSE, R², and how often intervals had the label inside."""
 
-    def __init__(self, waits: int) -> None:
-        super().__init__(waits)
+    def __init__(self, waits: int, rivals: LabelRivals | None = None) -> None:
+        super().__init__(waits, rivals)
         self._labels: dict[Key, tuple[int, float, float, int]] = {}  # count, mean, last, its step
         self._sums = {name: [0, 0.0, 0.0] for name in ("ours", "mean", "last_label")}  # count, |error|, error²
         self._count, self._mean, self._squares = 0, 0.0, 0.0  # of the labels scored
@@ -118,8 +126,8 @@ class Numbers(Labels):
 class Chances(Labels):
     """Of a Classifier: log loss (nats), accuracy, balanced accuracy, Cohen's kappa, classes, reliability."""
 
-    def __init__(self, waits: int) -> None:
-        super().__init__(waits)
+    def __init__(self, waits: int, rivals: LabelRivals | None = None) -> None:
+        super().__init__(waits, rivals)
         self.counts: dict[tuple[Any, Any], int] = {}  # (actual, predicted)
         self.new_classes = 0
         self._losses = {"ours": 0.0, "no_change": 0.0, "majority": 0.0}

@@ -55,7 +55,8 @@ def _made(make: Any) -> Any:
 class Spec:
     """A model named on the command line: `river:module.Class`, or with settings, `river:module.Class(l2=0.1)`."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, kind: str = "series") -> None:
+        """kind: what it is to be: "series" (a regressor or a time series model), "regressor" or "classifier"."""
         from river import base
         from river.time_series.base import Forecaster
 
@@ -73,8 +74,10 @@ class Spec:
             raise ConfigError(f"--baseline {text}: it cannot be made: {error}; settings are given as in "
                               f"river:{path.strip()}(name=value)") from None  # fmt: skip
         self.series = isinstance(model, Forecaster)
-        if not self.series and not isinstance(model, base.Regressor):
+        if kind == "series" and not self.series and not isinstance(model, base.Regressor):
             raise ConfigError(f"--baseline {text}: it is no regressor and no time series model of river's")
+        if kind != "series" and not isinstance(model, getattr(base, kind.title())):
+            raise ConfigError(f"--baseline {text}: it is no {kind} of river's")
 
     def make(self) -> Any:
         """A new one."""
@@ -123,25 +126,24 @@ class Rival:
         """
         out = np.full((len(events), len(self._targets), self._horizon), np.nan)
         for e, (event, slot) in enumerate(zip(events, slots, strict=True)):
-            numbers = self._numbers(event)
+            found = numbers(event, self._features, self._left_out)
             for j, target in enumerate(self._targets):
                 series = self._series.get((slot, j))
                 if series is None:
                     make = _Whole if self._spec.series else _Lagged
                     series = self._series[slot, j] = make(self._spec, self._horizon)
-                others = {name: v for name, v in numbers.items() if name != target}
+                others = {name: v for name, v in found.items() if name != target}
                 out[e, j] = series.step(float(actual[e, j]), others)
         return out
 
-    def _numbers(self, event: Event) -> dict[str, float]:
-        names = event if self._features is None else self._features
-        return {
-            name: float(value)
-            for name in names
-            if name not in self._left_out
-            and isinstance(value := event.get(name), (int, float))
-            and math.isfinite(value)
-        }
+
+def numbers(event: Event, names: Sequence[str] | None, left_out: set[str]) -> dict[str, float]:
+    """The event's numeric fields, or of those named the ones that are numbers."""
+    return {
+        name: float(value)
+        for name in (event if names is None else names)
+        if name not in left_out and isinstance(value := event.get(name), (int, float)) and math.isfinite(value)
+    }
 
 
 class _Series(abc.ABC):

@@ -165,3 +165,72 @@ def test_a_job_reads_the_fields_of_labels_also_where_features_are_named(tmp_path
     settings = config.load(path)
     codec = job.codec_of(settings.event, None)
     assert set(codec.fields) == {"x", "label", "id"}
+
+
+def numbers(n, seed):
+    rng = random.Random(seed)
+    for i in range(n):
+        a, b = rng.gauss(0, 1), rng.gauss(0, 1)
+        yield {"a": a, "b": b, "y": 3 * a - b + rng.gauss(0, 0.1), "c": "hot" if a + b > 0 else "cold", "i": i}
+
+
+def test_metrics_and_models_of_rivers_stand_beside_ours(tmp_path, capsys):
+    """A baseline is scored as by hand: on the labels that ours is scored on, before it learns them."""
+    from river import metrics, naive_bayes, preprocessing
+
+    events = list(numbers(200, 3))
+    path = write(tmp_path / "in.jsonl", events)
+    name = "river:naive_bayes.GaussianNB"
+    told = evaluated(capsys, path, "--task", "classify", "--target", "c", "--features", "a,b", *SMALL,
+                     "--metric", "Accuracy", "--metric", "MacroF1", "--baseline", name)  # fmt: skip
+    assert told["metrics"]["Accuracy"] == pytest.approx(told["accuracy"])
+    model, accuracy, last = preprocessing.StandardScaler() | naive_bayes.GaussianNB(), metrics.Accuracy(), None
+    losses, known = [], set()
+    for i, e in enumerate(events):
+        x = {"a": e["a"], "b": e["b"]} | ({} if last is None else {f"last label is {last}": 1.0})
+        if i > 0:  # before that, nothing is known
+            accuracy.update(e["c"], model.predict_one(x))
+            if e["c"] in known:
+                losses.append(-math.log(max(model.predict_proba_one(x)[e["c"]], 1e-15)))
+        known.add(e["c"])
+        model.learn_one(x, e["c"])
+        last = e["c"]
+    found = told["baselines"][name]
+    assert found["metrics"]["Accuracy"] == pytest.approx(accuracy.get()) == pytest.approx(found["accuracy"])
+    assert found["log_loss"] == pytest.approx(np.mean(losses))
+    text = ran(capsys, "eval", path, "--task", "classify", "--target", "c", *SMALL, "--baseline", name).out
+    assert name in text
+
+
+def test_a_baseline_learns_a_late_label_when_it_comes(tmp_path, capsys):
+    path = write(tmp_path / "in.jsonl", stream(300, 1))
+    name = "river:naive_bayes.GaussianNB"
+    told = evaluated(capsys, path, "--task", "classify", "--target", "label", *LATE, "--baseline", name)
+    plain = evaluated(capsys, path, "--task", "classify", "--target", "label", *LATE)
+    assert told["late"] > 50
+    assert told["baselines"].pop(name)["accuracy"] > 0.3
+    assert all(told[n] == plain[n] for n in ("log_loss", "accuracy", "baselines", "scored"))
+
+
+def test_a_regression_stands_beside_rivers_too(tmp_path, capsys):
+    path = write(tmp_path / "in.jsonl", numbers(300, 4))
+    name = "river:linear_model.LinearRegression"
+    told = evaluated(capsys, path, "--task", "regress", "--target", "y", "--features", "a,b", *SMALL,
+                     "--metric", "RMSE", "--baseline", name)  # fmt: skip
+    assert told["metrics"]["RMSE"] == pytest.approx(told["rmse"])
+    assert told["baselines"][name]["metrics"]["RMSE"] == pytest.approx(told["baselines"][name]["rmse"])
+    assert told["baselines"][name]["mae"] < told["baselines"]["mean"]["mae"]
+
+
+@pytest.mark.parametrize(
+    "task, target, option, says",
+    [
+        ("regress", "y", ("--baseline", "river:naive_bayes.GaussianNB"), "no regressor"),
+        ("classify", "c", ("--baseline", "river:linear_model.LinearRegression"), "no classifier"),
+        ("classify", "c", ("--metric", "RMSE"), "judges something else"),
+        ("classify", "c", ("--metric", "F1"), "MacroF1"),
+    ],
+)
+def test_what_judges_something_else_is_refused(tmp_path, capsys, task, target, option, says):
+    path = write(tmp_path / "in.jsonl", numbers(50, 5))
+    assert says in ran(capsys, "eval", path, "--task", task, "--target", target, *SMALL, *option, code=2).err
