@@ -55,7 +55,7 @@ class LabelRivals:
             return Told(x, said if said is not None and math.isfinite(said) else 0.0, {})
         try:
             chances = model.predict_proba_one(x)
-        except NotImplementedError:  # a model that names the class alone
+        except RuntimeError:  # "not implemented": a model that names the class alone
             chances = {}
         return Told(x, max(chances, key=chances.get) if chances else model.predict_one(x), chances)
 
