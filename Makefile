@@ -29,7 +29,7 @@ demo: $(VENV)/.demo  ## learn a real sensor stream, live in the terminal
 test: $(VENV)/.dev  ## all that CI runs, but for lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-kafka: $(VENV)/.dev  ## only the tests on a real Kafka broker, which pip brings along
+kafka: $(VENV)/.dev  ## the tests on a real Kafka broker, which pip brings along
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "kafka and not soak"
 
 quick: $(VENV)/.dev  ## the part of the tests that takes under a minute

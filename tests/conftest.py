@@ -1,6 +1,6 @@
 """Fixtures that several folders of tests use: for each process of tests a Kafka broker to share and one to kill.
 
-A test in `make test` that needs one takes Java and the broker from the network once (tests/broker.py). Where there is
+A test in `make kafka` that needs one takes Java and the broker from the network once (tests/broker.py). Where there is
 no network it is skipped, and the summary says why.
 """
 
