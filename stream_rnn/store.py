@@ -306,11 +306,28 @@ class Store:
             raise RecoveryError(unusable[0])
         if not self._write:
             return found
+        if found is not None and not wrong:
+            self._look_at_the_others(found.generation, wrong)
         if wrong:
             self._rebuild(found, wrong)
         elif found is not None:
             self._drop_newer(found.generation)
         return found
+
+    def _look_at_the_others(self, newest: int, wrong: list[str]) -> None:
+        """Note which of the snapshots that are not needed now are damaged: pruning will read their headers."""
+        for generation in self._generations(wrong):
+            if generation != newest:
+                try:
+                    self._verified(generation, with_rows=False)
+                except StateError as e:
+                    wrong.append(str(e))
+        for generation in self._generations(wrong, whole=0):
+            try:
+                with self._file.reading() as db:
+                    self._header(db, generation)
+            except (StateError, TypeError, ValueError) as e:  # a damaged cell may have any type
+                wrong.append(f"{self.path}: snapshot {generation} is damaged: {e}")
 
     def oldest(self) -> Snapshot | None:
         """The oldest snapshot that is still whole, without arrays: nothing before its positions is needed again."""

@@ -7,6 +7,7 @@ import random
 import shutil
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +203,29 @@ def test_damage_in_the_log_is_noticed(tmp_path):
                 assert content(found, store) == expected[found.generation]
                 older += found.generation < max(expected)
     assert older > 10
+
+
+@pytest.mark.parametrize("whole", [1, 0])
+@pytest.mark.parametrize("header", [b"\xa4\xa4\xa4", 7])
+def test_a_snapshot_that_is_not_needed_may_be_damaged(tmp_path, whole, header):
+    """Pruning reads the older ones' headers: the newest is taken, and checkpoints go on."""
+    path, began = tmp_path / "s.db", time.time() - 40_000
+    with Store(path) as store:
+        for n in range(6):
+            store.checkpoint(snapshot(n, created_s=began + 4000 * n), [KeyState("a", b"%d" % n)])
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE snapshots SET header = ? WHERE generation = "
+                   "(SELECT min(generation) FROM snapshots WHERE whole = ?)", (header, whole))  # fmt: skip
+    db.close()
+    with Store(path) as store:
+        found = store.newest()
+        assert found.info == {"events": 5}
+        assert [row.state for row in store.rows(found.generation)] == [b"5"]
+        assert store.oldest().generation <= found.generation
+        for n in range(6, 10):
+            store.checkpoint(snapshot(n, created_s=began + 4000 * n), [KeyState("a", b"%d" % n)])
+            assert store.oldest() is not None
+    assert store.damaged
 
 
 def test_a_lost_row_and_a_stale_row_are_noticed(tmp_path):
