@@ -106,7 +106,7 @@ def rivals_of(args: argparse.Namespace, event: Event, time: str | None) -> Rival
 
     left_out = {*event.key, time or "", event.id or "", event.label or "", "@timestamp", "@key"}
     if event.task in tasks.LABELLED:
-        return label_rivals.rivals(event.task, args.metric, args.baseline, left_out, event.features)
+        return label_rivals.LabelRivals(event.task, args.metric or (), args.baseline or (), left_out, event.features)
     metrics = {name: rivals.metric_maker(name) for name in args.metric or ()}
     specs = [rivals.Spec(text) for text in dict.fromkeys(args.baseline or ())]
     found = [rivals.Rival(spec, event.target, event.horizon, left_out, event.features) for spec in specs]

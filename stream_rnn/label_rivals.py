@@ -34,8 +34,8 @@ class LabelRivals:
                  features: Sequence[str] | None) -> None:  # fmt: skip
         self.task = task
         self.metrics = {name: metric_maker(name, KINDS[task]) for name in metrics}
-        self._specs = {text: Spec(text, "classifier" if task == "classify" else "regressor") for text in baselines}
-        self._models = {name: _fitted(spec, task) for name, spec in self._specs.items()}
+        specs = {text: Spec(text, "classifier" if task == "classify" else "regressor") for text in baselines}
+        self._models = {name: _fitted(spec, task) for name, spec in specs.items()}
         self._left_out, self._features = left_out, features
         self._values = {name: {m: make() for m, make in self.metrics.items()} for name in ("ours", *self._models)}
         self._sums = {name: [0, 0.0, 0, 0.0] for name in self._models}  # count and sum, twice: see `learn`
@@ -117,14 +117,3 @@ def _fitted(spec: Spec, task: str) -> Any:
     if task == "regress":
         model = preprocessing.TargetStandardScaler(regressor=model)
     return preprocessing.StandardScaler() | model
-
-
-def rivals(task: str, metrics: Sequence[str] | None, baselines: Sequence[str] | None, left_out: set[str],
-           features: Sequence[str] | None) -> LabelRivals | None:  # fmt: skip
-    """What --metric and --baseline ask for; None where they don't."""
-    if not metrics and not baselines:
-        return None
-    metrics, baselines = list(dict.fromkeys(metrics or ())), list(dict.fromkeys(baselines or ()))
-    return LabelRivals(task, metrics, baselines, left_out, features)
-
-
